@@ -1,0 +1,1 @@
+"""The prediction server: a BentoML service around an own ASGI application."""

@@ -1,0 +1,50 @@
+"""Refusals: what a client is told when a request cannot be answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Refusal(Exception):
+    """A request that gets a 4xx answer.
+
+    `path` is the field, such as `rows[3].median_income`, or the part of the request (`body`, `header content-type`).
+    `expected` is JSON-ready: a schema, a list of allowed values, or a limit.
+    """
+
+    def __init__(
+        self, status: int, path: str, message: str, expected: Any = None, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.path, self.message, self.expected = status, path, message, expected
+        self.headers = dict(headers or {})
+
+    def to_json(self) -> bytes:
+        """{"error": {"path", "message", "expected"}}."""
+        return encode_error(self.path, self.message, self.expected)
+
+
+class UnanswerableRow(Exception):
+    """The model gives no finite number for this row (position in what was handed to it)."""
+
+    def __init__(self, row: int) -> None:
+        super().__init__(f"row {row}")
+        self.row = row
+
+
+def encode_error(path: str, message: str, expected: Any = None) -> bytes:
+    """The body of every answer that is not a 2xx."""
+    return msgspec.json.encode({"error": {"path": path, "message": message, "expected": expected}})
+
+
+def show(value: Any) -> str:
+    """A received value, short, for a message."""
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, dict):
+        return "an object"
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,97 @@
+"""The server's settings: read once from the environment, frozen, checked."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from tideline.contracts import TidelineError
+
+PREFIX = "TIDELINE_SERVING_"
+ROOT = Path(__file__).resolve().parents[1]  # the folder that holds serving/
+PACKED = ROOT / "champion"  # where a packed service carries its bundle: champion/<version>/
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65_536:
+        raise ValueError("expected a port from 1 to 65535")
+    return port
+
+
+def _address(text: str) -> str:
+    return str(ipaddress.ip_address(text))
+
+
+def _count(text: str) -> int:
+    count = int(text.replace("_", ""))
+    if count < 1:
+        raise ValueError("expected a whole number of at least 1")
+    return count
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 3600:
+        raise ValueError("expected seconds from 0.1 to 3600")
+    return seconds
+
+
+def _folder(text: str) -> Path:
+    return Path(text).expanduser().resolve()
+
+
+def _setting(default: Any, variable: str, read: Callable[[str], Any]) -> Any:
+    return field(default=default, metadata={"variable": variable, "read": read})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the server needs to know besides its bundle; each field names its environment variable.
+
+    task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder, instead
+    of the champion. The limits are for one request. `timeout` is the longest a request may take altogether; its body has
+    to be here after 80 % of that. BentoML keeps a timer a request for that long, so keep it short.
+    """
+
+    task: str = _setting("", "TIDELINE_TASK", str.strip)
+    home: Path = _setting(ROOT, "TIDELINE_HOME", _folder)
+    bundle: Path | None = _setting(None, "TIDELINE_BUNDLE", _folder)
+    host: str = _setting("127.0.0.1", PREFIX + "HOST", _address)
+    port: int = _setting(3000, PREFIX + "PORT", _port)
+    workers: int = _setting(1, PREFIX + "WORKERS", _count)
+    max_rows: int = _setting(10_000, PREFIX + "MAX_ROWS", _count)
+    max_body_bytes: int = _setting(16 * 2**20, PREFIX + "MAX_BODY_BYTES", _count)
+    timeout: float = _setting(10.0, PREFIX + "TIMEOUT", _seconds)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read the variables; an empty one counts as unset.
+
+        Raises TidelineError for an unknown TIDELINE_SERVING_ key or a value that cannot be read.
+        """
+        readers = {f.metadata["variable"]: f for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, text in environment.items():
+            if key in readers and text:
+                setting = readers[key]
+                try:
+                    values[setting.name] = setting.metadata["read"](text)
+                except ValueError as error:
+                    raise TidelineError(f"{key} is {text!r}: {error}") from None
+            elif key not in readers and key.startswith(PREFIX):
+                known = [k for k in readers if k.startswith(PREFIX)]
+                close = difflib.get_close_matches(key, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
+                raise TidelineError(f"unknown setting {key} in the environment; {hint}")
+        return cls(**values)
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give these settings."""
+        values = ((f.metadata["variable"], getattr(self, f.name)) for f in fields(self))
+        return {variable: str(value) for variable, value in values if value not in (None, "")}

@@ -1,0 +1,1 @@
+"""Drift statistics: one file each, exposing `SPEC`."""

@@ -1,0 +1,128 @@
+"""The only reader of params.yaml: frozen, and an unknown key is an error that says which key was meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, get_type_hints
+
+import yaml
+
+from tideline.contracts import TidelineError
+
+
+@dataclass(frozen=True)
+class Simulator:
+    rows: int
+    scenario: str
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    folds: int
+
+
+@dataclass(frozen=True)
+class Budget:
+    trials: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Blend:
+    members: int
+
+
+@dataclass(frozen=True)
+class Export:
+    provider: Literal["cpu", "cuda"]
+    relative: float
+    floor: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    bootstrap: int
+    levels: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    confidence: float
+    slice_margin: float
+    latency_us: float
+
+
+@dataclass(frozen=True)
+class Params:
+    tasks: tuple[str, ...]
+    source: Literal["auto", "folder", "external", "download", "simulator"]
+    seed: int
+    threads: int
+    device: Literal["auto", "cpu", "cuda"]
+    models: tuple[str, ...]
+    simulator: Simulator
+    cv: CrossValidation
+    tuning: Mapping[str, Budget]
+    preparation: Budget
+    blend: Blend
+    export: Export
+    evaluation: Evaluation
+    gate: Gate
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Read and check the knob board.
+
+    Raises TidelineError that names the key, what it holds and what was expected.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise TidelineError(f"no {path} in {Path.cwd()}; run tideline from the project's root") from None
+    except yaml.YAMLError as error:
+        raise TidelineError(f"{path} is not valid YAML: {error}") from None
+    return _record(Params, raw, str(path))  # type: ignore[no-any-return]
+
+
+def _record(kind: Any, raw: Any, place: str) -> Any:
+    if not isinstance(raw, dict):
+        raise TidelineError(f"{place}: expected a mapping, found {raw!r}")
+    hints = get_type_hints(kind)
+    known = [f.name for f in fields(kind)]
+    for key in raw:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(known)}"
+            raise TidelineError(f"{place}: unknown key {key!r}; {hint}")
+    missing = [k for k in known if k not in raw]
+    if missing:
+        raise TidelineError(f"{place}: missing key {missing[0]!r}")
+    return kind(**{key: _value(hints[key], raw[key], f"{place}: {key}") for key in known})
+
+
+def _value(kind: Any, raw: Any, place: str) -> Any:
+    origin, args = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
+    if is_dataclass(kind):
+        return _record(kind, raw, place)
+    if origin is Literal:
+        if raw not in args:
+            raise TidelineError(f"{place} is {raw!r}; expected one of {', '.join(map(str, args))}")
+        return raw
+    if origin is tuple:
+        if not isinstance(raw, list):
+            raise TidelineError(f"{place} is {raw!r}; expected a list")
+        return tuple(_value(args[0], item, f"{place}[{i}]") for i, item in enumerate(raw))
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(raw, dict):
+            raise TidelineError(f"{place} is {raw!r}; expected a mapping")
+        return MappingProxyType({k: _value(args[1], v, f"{place}.{k}") for k, v in raw.items()})
+    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
+        return float(raw)
+    if not isinstance(raw, kind) or isinstance(raw, bool) is not (kind is bool):
+        raise TidelineError(f"{place} is {raw!r}; expected {kind.__name__}")
+    return raw

@@ -1,0 +1,37 @@
+"""What all tests share: the real data's folder and a clean environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+os.environ.update(
+    DVC_NO_ANALYTICS="1",
+    DO_NOT_TRACK="1",
+    BENTOML_DO_NOT_TRACK="True",
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    TF_CPP_MIN_LOG_LEVEL="3",
+)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Folder with housing.csv and bikes_hour.csv; tests on real data are skipped without it."""
+    folder = Path(os.environ.get("TIDELINE_DATA_DIR", ROOT.parent / "shared" / "datasets")).resolve()
+    if not (folder / "housing.csv").exists():
+        pytest.skip("no real data: set TIDELINE_DATA_DIR to a folder with housing.csv and bikes_hour.csv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium browser."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium on this machine")
+    return path
