@@ -79,7 +79,10 @@ def load_bundle(path: Path) -> Bundle:
     sealed = _read(path, DIGEST).decode(errors="replace").split()
     digest = hashlib.sha256(content).hexdigest()
     _compare(path, MANIFEST, digest, sealed[0] if sealed else "(empty)", f"{DIGEST} says")
-    raw = json.loads(content)
+    try:
+        raw = json.loads(content)
+    except ValueError as error:
+        raise _broken(path, f"{MANIFEST} is not JSON ({error})") from None
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise TidelineError(f"bundle {path}: {MANIFEST} is not of format {FORMAT}; build it again with this tideline")
     manifest = Manifest.from_dict(raw)
@@ -89,14 +92,16 @@ def load_bundle(path: Path) -> Bundle:
         raise _broken(path, f"{MANIFEST} lists the files {sorted(manifest.files)}, not {MODEL} and {REFERENCE}")
     if found != expected:
         lacking, extra = sorted(expected - found), sorted(found - expected)
-        raise _broken(path, "; ".join([*(f"{n} is missing" for n in lacking), *(f"{n} is not part of it" for n in extra)]))
+        raise _broken(
+            path, "; ".join([*(f"{n} is missing" for n in lacking), *(f"{n} is not part of it" for n in extra)])
+        )
     for name, expected_hash in manifest.files.items():
         _compare(path, name, hash_file(path / name), expected_hash, f"{MANIFEST} says")
     return Bundle(path, manifest, digest)
 
 
 def copy_bundle(bundle: Bundle, path: Path) -> Bundle:
-    """Copy a bundle byte by byte under a temporary name, verify the copy, rename it to `path` (which must not exist)."""
+    """Copy a bundle byte by byte under a temporary name, verify the copy, rename it to `path`, which must be free."""
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)

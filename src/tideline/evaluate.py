@@ -38,7 +38,7 @@ def evaluate(task: Task, params: Params, layout: Layout) -> None:
         prediction = predictor.predict(columns)
         scores = score_test(task, actual, prediction, params)
         log.say(f"{bundle.manifest.model} on {len(frame):,} test rows: {describe(task, scores)}")
-        contenders = read_contenders(task, params, layout)
+        contenders = read_contenders(layout)
         record: dict[str, Any] = {
             "task": task.name,
             "model": bundle.manifest.model,
@@ -54,9 +54,8 @@ def evaluate(task: Task, params: Params, layout: Layout) -> None:
             **measure_speed(predictor, columns),
             "size_mb": (bundle.path / MODEL).stat().st_size / 1e6,
         }
-        log.say(
-            f"one row in {record['latency_us']['row']:,.0f} µs, {record['rows_per_second']:,.0f} rows a second in batches, one thread"
-        )
+        row_us, rate = record["latency_us"]["row"], record["rows_per_second"]
+        log.say(f"one row in {row_us:,.0f} µs, {rate:,.0f} rows a second in batches, one thread")
         request, answer = give_example(task, bundle.manifest, frame, prediction)
         record["seconds"] = log.seconds
         evidence = Evidence(
@@ -83,7 +82,7 @@ def read_target(task: Task, frame: pd.DataFrame) -> np.ndarray:
     values = frame[task.target.name]
     if task.problem == "regression":
         return values.to_numpy(dtype=np.float64)
-    codes = pd.Index(task.classes).get_indexer(values.astype(str))
+    codes = pd.Index(task.classes).get_indexer(pd.Index(values.astype(str)))
     if (codes < 0).any():
         raise TidelineError(
             f"test rows of {task.name}: {task.target.name} holds {values[codes < 0].iloc[0]!r}, "

@@ -173,7 +173,7 @@ def build_features(task: Task, params: Params, layout: Layout) -> None:
     import joblib
     import pandas as pd
 
-    with stage("features", task) as log:
+    with stage("features", task.name) as log:
         frame = pd.read_parquet(layout.split / "train.parquet")
         folds = np.load(layout.split / "folds.npy")
         chosen = json.loads((layout.preparation / "preparation.json").read_text())["params"]

@@ -69,13 +69,11 @@ class Prediction:
 class Predictor:
     """A loaded model: columns in, predictions and intervals out. Safe to call from several threads.
 
-    `bundle` is a folder or a loaded bundle. Raises TidelineError if the bundle is broken, if the graph does not take the
-    manifest's columns, or if the provider that was asked for is not the one that was given.
+    `bundle` is a folder or a loaded bundle. Raises TidelineError if the bundle is broken, if the graph does not take
+    the manifest's columns, or if the provider that was asked for is not the one that was given.
     """
 
-    def __init__(
-        self, bundle: Path | Bundle, threads: int = 1, provider: Provider = "cpu", chunk: int = CHUNK
-    ) -> None:
+    def __init__(self, bundle: Path | Bundle, threads: int = 1, provider: Provider = "cpu", chunk: int = CHUNK) -> None:
         loaded = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
         self.bundle: Bundle | None = loaded
         manifest = loaded.manifest
@@ -136,7 +134,9 @@ class Predictor:
         answers = raw.astype(np.float64)
         if not np.isfinite(answers).all():
             row = int(np.flatnonzero(~np.isfinite(answers).all(axis=1))[0])
-            raise TidelineError(f"{self.place} answered {answers[row].tolist()} for row {row}; its input is out of range")
+            raise TidelineError(
+                f"{self.place} answered {answers[row].tolist()} for row {row}; its input is out of range"
+            )
         return self._finish_values(answers[:, 0]) if self.regression else self._finish_classes(answers)
 
     def _finish_values(self, values: NDArray[np.float64]) -> Prediction:
@@ -160,7 +160,9 @@ class Predictor:
     def _feed(self, columns: Mapping[str, NDArray[np.generic]]) -> dict[str, NDArray[np.generic]]:
         if columns.keys() != self._known:
             lacking, unknown = sorted(self._known - columns.keys()), sorted(columns.keys() - self._known)
-            raise TidelineError(f"{self.place}: columns lacking {lacking}, unknown {unknown}; send exactly the manifest's")
+            raise TidelineError(
+                f"{self.place}: columns lacking {lacking}, unknown {unknown}; send exactly the manifest's"
+            )
         feeds: dict[str, NDArray[np.generic]] = {}
         n = -1
         for name, is_text in self._text:
@@ -185,7 +187,9 @@ def open_session(model: bytes, place: str, threads: int, provider: Provider) -> 
     try:
         session = ort.InferenceSession(model, options, providers=_PROVIDERS[provider])
     except Exception as error:  # onnxruntime raises a dozen unrelated classes
-        raise TidelineError(f"{place} does not load in onnxruntime {ort.__version__}: {error}; export it again") from error
+        raise TidelineError(
+            f"{place} does not load in onnxruntime {ort.__version__}: {error}; export it again"
+        ) from error
     given = session.get_providers()
     if _PROVIDERS[provider][0] not in given:
         raise TidelineError(
@@ -240,8 +244,6 @@ def _check_graph(session: ort.InferenceSession, place: str, columns: tuple[Colum
     found = {i.name: i.type for i in session.get_inputs()}
     if found != wanted:
         wrong = sorted({k for k, v in wanted.items() if found.get(k) != v} | (found.keys() - wanted.keys()))
-        raise TidelineError(
-            f"{place} does not take its contract's columns: {', '.join(wrong)} differ in presence or type; export it again"
-        )
+        raise TidelineError(f"{place} does not take its contract's columns: {', '.join(wrong)} differ; export it again")
     if output not in {o.name for o in session.get_outputs()}:
         raise TidelineError(f"{place} has no output {output!r}; export it again")

@@ -41,7 +41,6 @@ def score_test(task: Task, actual: np.ndarray, prediction: Prediction, params: P
         "log_loss": metrics.log_loss(actual, shares),
         "roc_auc": metrics.roc_auc(actual, shares),
         "ece": metrics.calibrate(actual, shares).ece,
-        "confusion": metrics.confusion(actual, shares).tolist(),
     }
 
 
@@ -70,7 +69,7 @@ def score_coverage(actual: np.ndarray, prediction: Prediction) -> dict[str, dict
 def score_importance(
     task: Task, predictor: Predictor, actual: np.ndarray, columns: Columns, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Rise of RMSE (or log loss) when a raw column is shuffled; on a seeded sample of the rows, the same for all columns."""
+    """Rise of RMSE (or log loss) when a raw column is shuffled; on one seeded sample of the rows."""
     low, high = IMPORTANCE_ROWS
     wanted = min(high, max(low, IMPORTANCE_BUDGET // (len(columns) * IMPORTANCE_REPEATS)))
     rows = np.random.default_rng(seed).permutation(len(actual))[:wanted]
@@ -78,14 +77,16 @@ def score_importance(
 
     def loss(changed: Columns) -> float:
         found = predictor.predict(changed)
-        return metrics.rmse(own, found.values) if task.problem == "regression" else metrics.log_loss(own, found.probabilities)
+        if task.problem == "regression":
+            return metrics.rmse(own, found.values)
+        return metrics.log_loss(own, found.probabilities)
 
     found = metrics.permutation_importance(loss, sample, IMPORTANCE_REPEATS, seed)
     return {name: {"mean": spread.mean, "std": spread.std} for name, spread in found.items()}
 
 
 def measure_speed(predictor: Predictor, columns: Columns) -> dict[str, Any]:
-    """Median latency of one row and of a batch (µs), and rows a second in batches; one thread, through the predictor."""
+    """Median latency of one row and of a batch (µs), and rows a second in batches, through the predictor."""
     n = len(next(iter(columns.values())))
     singles = [{name: values[i % n : i % n + 1] for name, values in columns.items()} for i in range(SINGLE_ROWS)]
     batch = {name: np.resize(values, BATCH_ROWS) for name, values in columns.items()}
@@ -101,9 +102,11 @@ def describe(task: Task, scores: Mapping[str, Any]) -> str:
     """The headline in words."""
     if task.problem == "regression":
         low, high = scores["rmse_ci95"]
-        return f"RMSE {scores['rmse']:,.5g} {task.target.unit} (95 % interval {low:,.5g} to {high:,.5g}), R² {scores['r2']:.3f}"
+        interval = f"(95 % interval {low:,.5g} to {high:,.5g})"
+        return f"RMSE {scores['rmse']:,.5g} {task.target.unit} {interval}, R² {scores['r2']:.3f}"
     low, high = scores["accuracy_ci95"]
-    return f"accuracy {scores['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f}), log loss {scores['log_loss']:.4f}"
+    interval = f"(95 % interval {low:.4f} to {high:.4f})"
+    return f"accuracy {scores['accuracy']:.4f} {interval}, log loss {scores['log_loss']:.4f}"
 
 
 def _microseconds(predictor: Predictor, columns: Columns) -> float:

@@ -52,9 +52,12 @@ def sketch_column(column: Column, values: NDArray[np.generic]) -> dict[str, Any]
 
 
 def sketch_numbers(values: NDArray[np.float64]) -> dict[str, Any]:
-    """rows, missing (share), mean, std, quantiles (101, from minimum to maximum), and a histogram: shares of the present
-    values in the bins that inner `edges` (at most 19, at twentieths of the distribution) cut; a value on an edge falls
-    into the bin above it. All but rows and missing are null/empty if no value is present."""
+    """rows, missing (share), mean, std, quantiles (101, from minimum to maximum), and a histogram.
+
+    The histogram holds shares of the present values in the bins that inner `edges` (at most 19, at twentieths of the
+    distribution) cut; a value on an edge falls into the bin above it. All but rows and missing are null or empty if no
+    value is present.
+    """
     present = values[~np.isnan(values)]
     summary: dict[str, Any] = {"rows": len(values), "missing": 1.0 - len(present) / len(values) if len(values) else 0.0}
     if not len(present):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -55,9 +56,9 @@ def label_rows(task: Task, part: Slice, frame: pd.DataFrame) -> dict[str, np.nda
 def _cut(part: Slice, values: pd.Series, place: str) -> tuple[list[str], np.ndarray]:
     edges = list(part.bins)
     if part.labels and len(part.labels) != len(edges) - 1:
-        raise TidelineError(f"{place}: {len(edges)} edges make {len(edges) - 1} bins, but it has {len(part.labels)} labels")
+        raise TidelineError(f"{place}: {len(edges)} edges make {len(edges) - 1} bins, it has {len(part.labels)} labels")
     codes = pd.cut(values, edges, labels=False).to_numpy(dtype=float)
-    labels = list(part.labels) or [_range(low, high) for low, high in zip(edges, edges[1:], strict=False)]
+    labels = list(part.labels) or [_range(low, high) for low, high in pairwise(edges)]
     return labels, np.where(np.isnan(codes), -1, codes).astype(np.int64)
 
 

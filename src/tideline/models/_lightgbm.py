@@ -12,7 +12,7 @@ from tideline.contracts import BuildContext, TidelineError
 from tideline.models._onnx import Net
 from tideline.models._sklearn import emit_shares
 from tideline.models._target import Target
-from tideline.models._trees import Tree, emit_trees
+from tideline.models._trees import CUTS, Tree, emit_trees
 
 OWN = ("members", "num_iterations", "target", "offset")
 STAGES = 10
@@ -134,7 +134,7 @@ class BoosterCore:
         outs = []
         for member in self.members_:
             trees = list(read_trees(member.text, self.width_))
-            out = emit_trees(net, x, trees, self.width_, lanes=8 if len(trees) > 8 else 1)
+            out = emit_trees(net, x, trees, self.width_, CUTS)
             if member.offset is not None:
                 out = net.op("Add", out, member.offset.emit(net, x))
             if member.target is None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tideline.models._onnx import Net
-from tideline.models._trees import Tree, emit_trees
+from tideline.models._trees import CUTS, Tree, emit_trees
 
 
 class ForestCore:
@@ -32,7 +32,7 @@ class ForestCore:
         members: Sequence[Any] = getattr(self.model_, "estimators_", [self.model_])
         trees = [self._read_tree(member.tree_, len(members)) for member in members]
         width = trees[0].value.shape[1]
-        return emit_trees(net, x, trees, width, lanes=1 if len(trees) == 1 else 8)
+        return emit_trees(net, x, trees, width, cuts=range(50, len(trees), 50))
 
     def _read_tree(self, raw: Any, members: int) -> Tree:
         value = raw.value[:, 0, :]
@@ -75,7 +75,7 @@ class HistogramCore:
             for stage in self.model_._predictors
             for first, predictor in enumerate(stage)
         ]
-        out = net.op("Add", emit_trees(net, x, trees, len(baseline), lanes=8), net.const(baseline))
+        out = net.op("Add", emit_trees(net, x, trees, len(baseline), CUTS), net.const(baseline))
         return out if self.problem == "regression" else emit_shares(net, out, len(baseline))
 
     @staticmethod

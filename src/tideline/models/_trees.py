@@ -9,6 +9,8 @@ import numpy as np
 
 from tideline.models._onnx import Net
 
+CUTS = (24, 100)  # where boosting's sums are cut, in trees
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -33,12 +35,18 @@ def floor_float32(values: np.ndarray) -> np.ndarray:
     return np.where(above, np.nextafter(rounded, np.float32(-np.inf)), rounded).astype(np.float32)
 
 
-def emit_trees(net: Net, x: str, trees: Sequence[Tree], width: int, lanes: int = 1) -> str:
+def emit_trees(net: Net, x: str, trees: Sequence[Tree], width: int, cuts: Sequence[int] = ()) -> str:
     """The sum over all trees as a float64 tensor [n, width].
 
-    The runtime adds leaves in float32. `lanes` partial sums, added in float64, keep the rounding small
-    when many trees cancel out.
+    The runtime adds leaves in float32. The trees are cut before the numbers in `cuts` into parts that are added
+    in float64: boosting's first trees carry nearly all of the sum, so the many small ones after them round finely.
     """
+    edges = [0, *(cut for cut in cuts if cut < len(trees)), len(trees)]
+    parts = [_emit_part(net, x, trees[i:j], width) for i, j in zip(edges, edges[1:], strict=False)]
+    return parts[0] if len(parts) == 1 else net.op("Sum", *parts)
+
+
+def _emit_part(net: Net, x: str, trees: Sequence[Tree], width: int) -> str:
     sizes = np.array([len(tree.left) for tree in trees])
     leaf = np.concatenate([tree.left for tree in trees]) < 0
     number = np.repeat(np.arange(len(trees)), sizes)
@@ -52,14 +60,14 @@ def emit_trees(net: Net, x: str, trees: Sequence[Tree], width: int, lanes: int =
         at = np.flatnonzero(tree.left < 0)
         k = tree.value.shape[1]
         values.append(tree.value[at].reshape(-1))
-        targets.append(np.tile((i % lanes) * width + tree.first + np.arange(k), len(at)))
+        targets.append(np.tile(tree.first + np.arange(k), len(at)))
         holders.append(np.repeat(at, k))
         owners.append(np.full(len(at) * k, i))
     out = net.op(
         "TreeEnsembleRegressor",
         x,
         domain="ai.onnx.ml",
-        n_targets=lanes * width,
+        n_targets=width,
         aggregate_function="SUM",
         post_transform="NONE",
         nodes_treeids=number.tolist(),
@@ -75,8 +83,4 @@ def emit_trees(net: Net, x: str, trees: Sequence[Tree], width: int, lanes: int =
         target_ids=np.concatenate(targets).tolist(),
         target_weights=np.concatenate(values).astype(np.float32).tolist(),
     )
-    out = net.cast(out, np.float64)
-    if lanes == 1:
-        return out
-    parts = net.op("Reshape", out, net.const(np.array([-1, lanes, width], np.int64)))
-    return net.op("ReduceSum", parts, net.const(np.array([1], np.int64)), keepdims=0)
+    return net.cast(out, np.float64)

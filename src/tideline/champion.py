@@ -1,0 +1,94 @@
+"""Versions on the disk, and the pointer that says which of them is champion."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tideline.bundle import Bundle, copy_bundle, load_bundle, sync_folder, to_json, write_durably
+from tideline.contracts import TidelineError
+from tideline.layout import Layout
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """What champion.json says: the version, its digest, and the ledger entry that made it champion."""
+
+    version: str
+    digest: str
+    seq: int
+
+
+def champion_bundle(layout: Layout) -> Path:
+    """Folder of the champion. Raises TidelineError if there is none."""
+    pointer = read_pointer(layout)
+    if pointer is None:
+        raise TidelineError(
+            f"{layout.task} has no champion in {layout.registry}; build and promote one: `make run TASK={layout.task}`"
+        )
+    path = versions_folder(layout) / pointer.version
+    if not path.is_dir():
+        raise TidelineError(
+            f"{layout.registry}/champion.json names {pointer.version}, but {path} is gone; restore it from a backup, "
+            f"or `tideline rollback {layout.task} --to VERSION`"
+        )
+    return path
+
+
+def read_pointer(layout: Layout) -> Pointer | None:
+    """The champion pointer; None if nothing was ever promoted."""
+    place = layout.registry / "champion.json"
+    try:
+        raw = json.loads(place.read_bytes())
+        return Pointer(str(raw["version"]), str(raw["digest"]), int(raw["seq"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise TidelineError(
+            f"{place} cannot be read ({error}); name the champion again: `tideline rollback {layout.task} --to VERSION`"
+        ) from error
+
+
+def move_pointer(layout: Layout, pointer: Pointer) -> None:
+    """Swap champion.json; a reader sees the old pointer or the new one."""
+    place = layout.registry / "champion.json"
+    temporary = place.with_name(".champion.json.tmp")
+    content = to_json({"version": pointer.version, "digest": pointer.digest, "seq": pointer.seq}, str(place))
+    write_durably(temporary, content)
+    temporary.replace(place)
+    sync_folder(place.parent)
+
+
+def store_version(layout: Layout, bundle: Bundle) -> str:
+    """Copy a bundle in as the next version, unless it is there already; its name."""
+    for version in list_versions(layout):
+        if version.endswith(f"-{bundle.digest[:8]}"):
+            try:
+                if load_bundle(versions_folder(layout) / version).digest == bundle.digest:
+                    return version
+            except TidelineError:
+                continue  # a broken version keeps its number, and the bundle gets a new one
+    numbers = [int(v[1:].split("-")[0]) for v in list_versions(layout)]
+    version = f"v{max(numbers, default=0) + 1:04d}-{bundle.digest[:8]}"
+    copy_bundle(bundle, versions_folder(layout) / version)
+    return version
+
+
+def find_version(layout: Layout, name: str) -> str:
+    """The one version of that name, or of that part before the dash. Raises TidelineError that lists those there are."""
+    versions = list_versions(layout)
+    found = [v for v in versions if name in (v, v.split("-")[0])]
+    if len(found) != 1:
+        raise TidelineError(f"{layout.task} has no version {name!r}; there are: {', '.join(versions) or 'none'}")
+    return found[0]
+
+
+def list_versions(layout: Layout) -> tuple[str, ...]:
+    """Names of all versions, the oldest first."""
+    return tuple(sorted(p.name for p in versions_folder(layout).glob("v[0-9]*-*")))
+
+
+def versions_folder(layout: Layout) -> Path:
+    """Folder of all versions."""
+    return layout.registry / "versions"
