@@ -20,7 +20,7 @@ def main(rows: int) -> None:
     for count in sorted({min(100_000, rows), min(1_000_000, rows), rows}):
         with tempfile.TemporaryDirectory() as folder:
             path, start = Path(folder) / "simulated.parquet", time.perf_counter()
-            simulate("housing", count, 42, "none", path, show=False)
+            simulate("housing", count, 42, "none", path)
             seconds = time.perf_counter() - start
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**10 if sys.platform != "darwin" else 2**20)
             size = path.stat().st_size / 2**20

@@ -74,12 +74,12 @@ def _explain_unknown(place: str, name: str, known: list[str]) -> Refusal:
 
 
 def _find_value(body: bytes, row: int, column: str | None) -> str:
-    """The value at fault in words, or "" if the body is not readable without a schema (numbers too large, too deep)."""
+    """The value at fault in words, or "" if it is not found there: numbers too large, too deep, keys given twice."""
     try:
         found = msgspec.json.decode(body)["rows"][row]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return show(found if column is None else found[column])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
         return ""
-    return show(found if column is None else found[column])
 
 
 def _find_literal(body: bytes) -> tuple[str, str] | None:
@@ -105,5 +105,5 @@ def _find_literal(body: bytes) -> tuple[str, str] | None:
         for number, row in enumerate(lenient["rows"]):
             for name, value in row.items() if isinstance(row, dict) else ():
                 if isinstance(value, Literal):
-                    return f"rows[{number}].{name[:60]}", str(value)
+                    return f"rows[{number}].{name[:60].encode(errors='replace').decode()}", str(value)
     return "body", marks[0]

@@ -69,14 +69,14 @@ def store_version(layout: Layout, bundle: Bundle) -> str:
                     return version
             except TidelineError:
                 continue  # a broken version keeps its number, and the bundle gets a new one
-    numbers = [int(v[1:].split("-")[0]) for v in list_versions(layout)]
-    version = f"v{max(numbers, default=0) + 1:04d}-{bundle.digest[:8]}"
+    number = max(map(_number, list_versions(layout)), default=0) + 1
+    version = f"v{number:04d}-{bundle.digest[:8]}"
     copy_bundle(bundle, versions_folder(layout) / version)
     return version
 
 
 def find_version(layout: Layout, name: str) -> str:
-    """The one version of that name, or of that part before the dash. Raises TidelineError that lists those there are."""
+    """The version of that name (or of the part before the dash). Raises TidelineError that lists those there are."""
     versions = list_versions(layout)
     found = [v for v in versions if name in (v, v.split("-")[0])]
     if len(found) != 1:
@@ -86,9 +86,14 @@ def find_version(layout: Layout, name: str) -> str:
 
 def list_versions(layout: Layout) -> tuple[str, ...]:
     """Names of all versions, the oldest first."""
-    return tuple(sorted(p.name for p in versions_folder(layout).glob("v[0-9]*-*")))
+    names = (p.name for p in versions_folder(layout).glob("v[0-9]*-*"))
+    return tuple(sorted(names, key=_number))
 
 
 def versions_folder(layout: Layout) -> Path:
     """Folder of all versions."""
     return layout.registry / "versions"
+
+
+def _number(version: str) -> int:
+    return int(version[1:].split("-")[0])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
+import lzma
 import os
 import shutil
 import tarfile
@@ -11,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
@@ -22,6 +25,14 @@ TIMEOUT = 10.0  # seconds without a byte; a whole download may take STALLS times
 STALLS = 30
 CHUNK = 1 << 16
 LARGEST = 4 << 30  # bytes; more than this is no dataset of ours
+_BROKEN = (
+    OSError, EOFError, ValueError, TidelineError, http.client.HTTPException, tarfile.TarError, zipfile.BadZipFile,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
+
+
+class WrongChecksumError(TidelineError):
+    """A file is not the one that the task names."""
 
 
 def download(
@@ -33,23 +44,25 @@ def download(
     sha256 must be one of `sha256`, if any are given. Nothing is left behind on failure.
     `timeout` in seconds, default the environment's TIDELINE_DOWNLOAD_TIMEOUT or 10.
 
-    Raises TidelineError that lists each address with its reason.
+    Raises TidelineError that lists each address with its reason; WrongChecksumError if one served a wrong file.
     """
     limit = read_timeout() if timeout is None else timeout
-    reasons = []
+    reasons, kind = [], TidelineError
     target.parent.mkdir(parents=True, exist_ok=True)
     for url in urls:
         with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
             try:
                 received = _receive(url, Path(folder) / "received", limit)
                 plain = _unpack(received, member, Path(folder) / "plain")
-                check_sha256(plain, sha256, url)
-            except (OSError, TidelineError, tarfile.TarError, zipfile.BadZipFile, EOFError, ValueError) as error:
+                check_sha256(plain, sha256, member or "the file")
+            except _BROKEN as error:
                 reasons.append(f"{url}: {explain(error)}")
+                if isinstance(error, WrongChecksumError):
+                    kind = WrongChecksumError
                 continue
-            os.replace(plain, target)
+            plain.replace(target)
             return url
-    raise TidelineError("; ".join(reasons) or "no address is known")
+    raise kind("; ".join(reasons) or "no address is known")
 
 
 def read_timeout() -> float:
@@ -71,14 +84,17 @@ def hash_file(path: Path) -> str:
 
 
 def check_sha256(path: Path, accepted: tuple[str, ...], place: str) -> str:
-    """The file's sha256; raises TidelineError naming both hashes if it is none of the accepted (any, if none are given)."""
+    """The file's sha256; raises WrongChecksumError naming both hashes if some are `accepted` and this one is not."""
     found = hash_file(path)
     if accepted and found not in accepted:
-        raise TidelineError(f"wrong checksum of {place}: sha256 is {found}, expected {' or '.join(accepted)}")
+        raise WrongChecksumError(
+            f"wrong checksum of {place}: sha256 is {found}, expected {' or '.join(accepted)}; remove it, and get the "
+            "published file, or add its hash to the task's Source.sha256 if you trust it"
+        )
     return found
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """The reason in a few words, without a traceback."""
     if isinstance(error, TidelineError):
         return str(error)

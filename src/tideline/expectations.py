@@ -60,7 +60,7 @@ class Breach:
 
 
 def derive_checks(task: Task, frame: pd.DataFrame) -> list[Check]:
-    """All rules that a task's columns state: row count, columns, and for each column type, range, categories, and so on."""
+    """All rules that a task states: row count, columns, and of each column type, range, categories, and so on."""
     columns = (*task.columns, *task.extra, task.target)
     low, high = task.rows
     names = [c.name for c in columns]
@@ -89,7 +89,8 @@ def _column_checks(column: Column, is_text: bool) -> list[Check]:
     # A column of text has no order: its type breach stands for the range too.
     if (column.minimum is not None or column.maximum is not None) and not is_text:
         low, high = column.minimum, column.maximum
-        wanted = f"{'any' if low is None else f'{low:g}'} to {'any' if high is None else f'{high:.10g}'} {column.unit}".rstrip()
+        limits = " to ".join("any" if limit is None else f"{limit:.10g}" for limit in (low, high))
+        wanted = f"{limits} {column.unit}".rstrip()
         checks.append(check("range", wanted, "ExpectColumnValuesToBeBetween", min_value=low, max_value=high))
     if column.categories:
         values = list(column.categories)
@@ -197,7 +198,7 @@ def _values_of_kind() -> Any:
         condition_value_keys = ("kind",)
 
         @column_condition_partial(engine=PandasExecutionEngine)
-        def _pandas(cls, column: Any, kind: str, **_: Any) -> Any:  # noqa: N805
+        def _pandas(cls, column: Any, kind: str, **_: Any) -> Any:
             numbers = pd.to_numeric(column, errors="coerce")
             sound = np.isfinite(numbers)
             return sound if kind == "number" else sound & (numbers % 1 == 0)

@@ -102,7 +102,7 @@ def judge(task: Task, params: Params, layout: Layout, challenger: Bundle, champi
         if not gain.low > 0:
             reasons.append(
                 f"it is not better than the {name} beyond noise: {score} {evidence['challenger']:,.6g} against "
-                f"{evidence[name]:,.6g}, gain {gain.mean:,.4g}, at least {gain.low:,.4g} at {params.gate.confidence:.0%}"
+                f"{evidence[name]:,.6g}, gain {gain.mean:,.4g}, {params.gate.confidence:.0%} bound {gain.low:,.4g}"
             )
     if "champion" in rivals:
         worse, table = _check_slices(task, params, holdout, rivals["champion"], losses, score)

@@ -56,8 +56,9 @@ def mape(actual: np.ndarray, predicted: np.ndarray) -> float:
 
 def r2(actual: np.ndarray, predicted: np.ndarray) -> float:
     """Share of the variance explained; NaN if the target does not vary."""
+    left = np.sum(np.square(_errors(actual, predicted)))
     total = np.sum(np.square(actual - np.mean(actual)))
-    return float(1 - np.sum(np.square(_errors(actual, predicted))) / total) if total > 0 else float("nan")
+    return float(1 - left / total) if total > 0 else float("nan")
 
 
 def accuracy(codes: np.ndarray, probabilities: np.ndarray) -> float:

@@ -34,9 +34,17 @@ from tideline.layout import Layout
 from tideline.ledger import Entry, Ledger, append_entry, hold_lock, read_ledger
 from tideline.params import Params
 from tideline.progress import stage
+from tideline.succession import (
+    ABANDONED,
+    PROMOTED,
+    ROLLED_BACK,
+    check_withdrawn,
+    find_last_change,
+    find_lost,
+    trace_line,
+)
 
-PROMOTED, REFUSED, ROLLED_BACK, ABANDONED, RESTORED = "promoted", "refused", "rolled back", "abandoned", "restored"
-ALREADY = "already champion"
+REFUSED, RESTORED, ALREADY = "refused", "restored", "already champion"
 
 __all__ = [
     "Pointer",
@@ -99,7 +107,7 @@ def promote(task: Task, params: Params, layout: Layout) -> Verdict:
 
         champion = load_bundle(versions_folder(layout) / pointer.version) if pointer else None
         judgement = judge(task, params, layout, challenger, champion)
-        reasons = [*judgement.reasons, *_check_withdrawn(entries, challenger.digest)]
+        reasons = [*judgement.reasons, *check_withdrawn(entries, challenger.digest)]
         evidence = {**judgement.evidence, "champion_version": pointer.version if pointer else None}
         if reasons:
             append_entry(_ledger(layout), REFUSED, "", challenger.digest, reasons, evidence)
@@ -129,7 +137,7 @@ def rollback(task: Task, layout: Layout, to: str | None = None, reason: str = ""
             pointer = None
         version = _previous(task, layout, entries) if to is None else find_version(layout, to)
         bundle = load_bundle(versions_folder(layout) / version)
-        if pointer is not None and pointer.version == version and entries and pointer.seq == _last_change(entries):
+        if pointer is not None and pointer.version == version and entries and pointer.seq == find_last_change(entries):
             log.say(f"{version} is champion already")
             return Verdict(ALREADY, version, bundle.digest)
         evidence = {"from": pointer.version if pointer else None}
@@ -144,7 +152,7 @@ def status(task: Task, layout: Layout) -> Status:
     ledger, pointer = read_ledger(_ledger(layout)), read_pointer(layout)
     warnings = [ledger.damage] if ledger.damage else []
     try:
-        if lost := _find_lost(layout, ledger, pointer):
+        if lost := find_lost(layout, ledger, pointer):
             warnings.append(
                 f"entry {lost.seq} ({lost.action} {lost.version}) never took effect: its process was stopped"
             )
@@ -157,7 +165,7 @@ def status(task: Task, layout: Layout) -> Status:
             load_bundle(champion_bundle(layout))
         except TidelineError as error:
             warnings.append(str(error))
-    line, _ = _replay(ledger.entries)
+    line, _ = trace_line(ledger.entries)
     champion, digest = (pointer.version, pointer.digest) if pointer else (None, None)
     previous = line[-2] if len(line) > 1 else None
     return Status(task.name, champion, digest, since, list_versions(layout), previous, tuple(warnings))
@@ -179,67 +187,14 @@ def _writing(layout: Layout) -> Iterator[None]:
 
 def _settle(layout: Layout) -> tuple[Entry, ...]:
     ledger, pointer = read_ledger(_ledger(layout)), read_pointer(layout)
-    if lost := _find_lost(layout, ledger, pointer):
+    if lost := find_lost(layout, ledger, pointer):
         reason = f"entry {lost.seq} never took effect: its process was stopped before the pointer was moved"
         append_entry(_ledger(layout), ABANDONED, lost.version, lost.digest, [reason], {"seq": lost.seq})
     return read_ledger(_ledger(layout)).entries
 
 
-def _find_lost(layout: Layout, ledger: Ledger, pointer: Pointer | None) -> Entry | None:
-    """The last entry if the pointer was not moved after it."""
-    changes = _changes(ledger.entries)
-    expected, found = changes[-1].seq if changes else 0, pointer.seq if pointer else 0
-    if expected == found:
-        return None
-    before = changes[-2].seq if len(changes) > 1 else 0
-    if changes and found == before and changes[-1] == ledger.entries[-1]:
-        return changes[-1]
-    raise TidelineError(
-        f"{layout.registry}: champion.json comes from entry {found}, the ledger's last change is entry {expected}; "
-        f"one of them was lost. Say which version is champion: `tideline rollback {layout.task} --to VERSION`"
-    )
-
-
-def _changes(entries: tuple[Entry, ...]) -> list[Entry]:
-    abandoned = {e.evidence["seq"] for e in entries if e.action == ABANDONED}
-    return [e for e in entries if e.action in (PROMOTED, ROLLED_BACK) and e.seq not in abandoned]
-
-
-def _last_change(entries: tuple[Entry, ...]) -> int:
-    changes = _changes(entries)
-    return changes[-1].seq if changes else 0
-
-
-def _replay(entries: tuple[Entry, ...]) -> tuple[list[str], dict[str, Entry]]:
-    """The line of champions (the present one last), and by digest the rollbacks that withdrew a bundle."""
-    line: list[str] = []
-    digests: dict[str, str] = {}
-    withdrawn: dict[str, Entry] = {}
-    for entry in _changes(entries):
-        digests[entry.version] = entry.digest
-        withdrawn.pop(entry.digest, None)
-        if entry.action == ROLLED_BACK and entry.version in line:
-            kept = line.index(entry.version) + 1
-            withdrawn |= {digests[v]: entry for v in line[kept:]}
-            line = line[:kept]
-        else:
-            line.append(entry.version)
-    return line, withdrawn
-
-
-def _check_withdrawn(entries: tuple[Entry, ...], digest: str) -> list[str]:
-    entry = _replay(entries)[1].get(digest)
-    if entry is None:
-        return []
-    why = f" ({entry.reasons[0]})" if entry.reasons else ""
-    return [
-        f"this very bundle was rolled back on {entry.time}{why}; train another, or bring it back by name with "
-        "`tideline rollback TASK --to VERSION`"
-    ]
-
-
 def _previous(task: Task, layout: Layout, entries: tuple[Entry, ...]) -> str:
-    line, _ = _replay(entries)
+    line, _ = trace_line(entries)
     if len(line) < 2:
         raise TidelineError(
             f"{task.name} has no champion before {line[0] if line else 'the first'}: nothing to roll back to"

@@ -54,9 +54,8 @@ def select(task: Task, params: Params, layout: Layout) -> None:
         remarks = _remark(passed)
         for remark in remarks:
             log.say(remark)
-        log.say(
-            f"winner: {winner['model']}, {winner['metric']} {winner['mean']:,.6g} ± {winner['std']:,.4g} by cross-validation"
-        )
+        score = f"{winner['metric']} {winner['mean']:,.6g} ± {winner['std']:,.4g}"
+        log.say(f"winner: {winner['model']}, {score} in cross-validation")
 
         actual, predicted = read_validated(layout, winner["model"])
         intervals = fit_conformal(task, params, actual, predicted)

@@ -43,7 +43,8 @@ NEW_CATEGORY = "LAKESIDE"
 
 # Loadings of the latents, found by least squares on the published correlations with the target.
 PRICE = {
-    "place": 0.54, "sea": 1.06, "income": 0.93, "rooms": -0.02, "beds": -0.34, "size": 0.17, "people": -0.33, "age": 0.21,
+    "place": 0.54, "sea": 1.06, "income": 0.93, "rooms": -0.02, "beds": -0.34, "size": 0.17, "people": -0.33,
+    "age": 0.21,
 }  # fmt: skip
 NOISE = 0.45
 
@@ -53,10 +54,8 @@ NAMES = (
 )  # fmt: skip
 
 
-def simulate(
-    name: str, rows: int, seed: int, scenario: str, path: Path, chunk: int = CHUNK, show: bool = True
-) -> None:
-    """Write `rows` simulated rows of a simulator (by name; there is "housing") to a Parquet file, `chunk` rows at a time.
+def simulate(name: str, rows: int, seed: int, scenario: str, path: Path, chunk: int = CHUNK) -> None:
+    """Write `rows` rows of a simulator (by name; there is "housing") to a Parquet file, `chunk` rows at a time.
 
     The same arguments give the same bytes; the same seed gives the same rows whatever the chunk, and the
     first rows of a longer file. Raises TidelineError for an unknown simulator or scenario, or rows < 1.
@@ -72,7 +71,7 @@ def simulate(
     fresh = path.with_name(f".{path.name}.part")
     fresh.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with pq.ParquetWriter(fresh, schema) as writer, Bar(rows if show else 0, "simulate (rows)") as bar:
+        with pq.ParquetWriter(fresh, schema) as writer, Bar(rows, "simulate (rows)") as bar:
             for part in _regroup(make_blocks(rows, seed, scenario), chunk):
                 columns = [pa.array(part[field.name], type=field.type, from_pandas=True) for field in schema]
                 writer.write_table(pa.table(columns, schema=schema), row_group_size=chunk)
@@ -150,7 +149,9 @@ def _draw_latents(rng: np.random.Generator, n: int, north: bool) -> Columns:
     # Heavier than normal: towns have a core and outskirts.
     reach = table["spread"][place] * (0.6 + rng.exponential(0.5, n))
     longitude = np.clip(np.round(table["longitude"][place] + reach * rng.standard_normal(n), 2), *LIMITS["longitude"])
-    latitude = np.clip(np.round(table["latitude"][place] + 0.8 * reach * rng.standard_normal(n), 2), *LIMITS["latitude"])
+    latitude = np.clip(
+        np.round(table["latitude"][place] + 0.8 * reach * rng.standard_normal(n), 2), *LIMITS["latitude"]
+    )
     local = _field(longitude, latitude)
     level = (0.9 * table["price"][place] + 0.45 * local) / 1.05
     size, rooms, people, beds, age, income, noise = rng.standard_normal((7, n))
@@ -198,7 +199,7 @@ def _field(longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
     for k in range(WAVES):
         along = longitude * np.cos(angle[k]) + latitude * np.sin(angle[k])
         total += np.cos(2 * np.pi * along / length[k] + phase[k])
-    return total * np.sqrt(2.0 / WAVES)
+    return np.asarray(total * np.sqrt(2.0 / WAVES))
 
 
 def _quantile(column: str, score: np.ndarray) -> np.ndarray:
@@ -206,8 +207,8 @@ def _quantile(column: str, score: np.ndarray) -> np.ndarray:
     knots = sorted([*zip(QUARTILE_SCORES, QUARTILES[column], strict=True), *TAILS[column]])
     scores, values = np.array(knots).T
     if column == "housing_median_age":
-        return np.interp(score, scores, values)
-    return np.exp(np.interp(score, scores, np.log(values)))
+        return np.asarray(np.interp(score, scores, values))
+    return np.asarray(np.exp(np.interp(score, scores, np.log(values))))
 
 
 @cache

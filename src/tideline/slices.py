@@ -45,7 +45,7 @@ def label_rows(task: Task, part: Slice, frame: pd.DataFrame) -> dict[str, np.nda
     if outside.any():
         raise TidelineError(
             f"{place}: {int(outside.sum())} values lie outside of its bins {part.bins}, such as "
-            f"{values[outside].iloc[0]!r}; widen the bins (-inf and inf are allowed)"
+            f"{_number(float(values[outside].iloc[0]))}; widen the bins (-inf and inf are allowed)"
         )
     rows = {label: np.flatnonzero((codes == number) & ~missing) for number, label in enumerate(labels)}
     if missing.any():

@@ -36,7 +36,8 @@ def draw_confusion(evidence: Evidence) -> Markup:
                 fill = "var(--accent)" if right else "var(--warm)"
                 canvas.rect(x + 1, y + 1, cell - 2, cell - 2, fill, 3, round(strength, 2), tip)
                 if cell > 17:
-                    canvas.text(x + cell / 2, y + cell / 2 + 4, f"{count:,}", "middle", "cell")
+                    ink = "var(--card)" if strength > 0.6 else ""
+                    canvas.text(x + cell / 2, y + cell / 2 + 4, f"{count:,}", "middle", "cell", ink)
     canvas.text(margin, 18, "true ↓", kind="name")
     canvas.text(478, 30 + n * cell + 38, "predicted →", "end", "name")
     return canvas.render()

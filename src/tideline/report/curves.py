@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tideline.report.evidence import Contender, Evidence
-from tideline.report.numbers import write_number, write_tick
+from tideline.report.numbers import write_number, write_share, write_tick
 from tideline.report.svg import Axis, Canvas
 
 _POINTS = 160
@@ -33,7 +33,7 @@ def draw_waves(evidence: Evidence) -> Markup:
         y = 142 + lift - wave / top * 118
         points = "".join(f"L{a:.0f} {b:.1f}" for a, b in zip(x, y, strict=True))
         canvas.path(f"M0 150{points}L1440 150z", fill=fill, opacity=opacity)
-    return Markup(canvas.render().replace("<svg ", '<svg preserveAspectRatio="none" ', 1))
+    return Markup(str(canvas.render()).replace("<svg ", '<svg preserveAspectRatio="none" ', 1))
 
 
 def draw_ladder(evidence: Evidence) -> Markup:
@@ -50,10 +50,11 @@ def draw_ladder(evidence: Evidence) -> Markup:
         canvas.text(axis(value), 76, write_tick(value), "middle", "tick")
     for name, value in scores.items():
         canvas.circle(axis(value), 52, 6, "var(--card)", "var(--muted)", f"{name}: {write_number(value)}")
-        canvas.text(axis(value), 30, name, _anchor(axis, value), "tick")
+        canvas.text(axis(value), 38, f"{name}  {_label(key, value)}", _anchor(axis, value, own), "tick")
     canvas.line(axis(low), 52, axis(high), 52, "var(--accent)", 8)
     canvas.circle(axis(own), 52, 8, "var(--accent)", "var(--card)", f"{evidence.winner}: {write_number(own)}")
-    canvas.text(axis(own), 30, evidence.winner, _anchor(axis, own), "strong")
+    canvas.line(axis(own), 24, axis(own), 44, "var(--accent)", 1.5)
+    canvas.text(axis(own), 16, f"{evidence.winner}  {_label(key, own)}", _anchor(axis, own), "strong")
     canvas.text(1036, 94, f"{key.upper() if key == 'rmse' else key} on the test rows", "end", "name")
     return canvas.render()
 
@@ -96,6 +97,13 @@ def _density(values: np.ndarray, grid: np.ndarray, width: float = 0.0) -> np.nda
     return np.convolve(np.pad(counts, 40, mode="reflect"), kernel / kernel.sum(), mode="same")[40:-40]
 
 
-def _anchor(axis: Axis, value: float) -> str:
+def _label(key: str, value: float) -> str:
+    return write_share(value) if key == "accuracy" else write_number(value, 4)
+
+
+def _anchor(axis: Axis, value: float, beside: float | None = None) -> str:
+    """Where a label starts, so that it stays on the canvas and away from the stem at `beside`."""
     place = axis(value)
-    return "start" if place < 60 else "end" if place > 980 else "middle"
+    if beside is not None and abs(place - axis(beside)) < 70:
+        return "end" if value < beside else "start"
+    return "start" if place < 70 else "end" if place > 970 else "middle"

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 def write_number(value: float | None, digits: int = 3) -> str:
     """At least `digits` significant digits, thousands separated: 36,912 or 0.0123; a dash for what is not defined."""
     if value is None or not math.isfinite(value):
         return "–"
     if value == 0 or abs(value) >= 10 ** (digits - 1):
-        return f"{value:,.0f}"
-    decimals = digits - 1 - math.floor(math.log10(abs(value)))
-    return f"{value:,.{decimals}f}" if decimals <= 6 else f"{value:.1e}"
+        return f"{value:,.0f}".replace("-", "−")
+    power = math.floor(math.log10(abs(value)))
+    if power < -4:
+        return f"{value / 10.0**power:.1f}·10{str(power).translate(_SUPERSCRIPT)}".replace("-", "−")
+    return f"{value:,.{digits - 1 - power}f}".replace("-", "−")
+
+
+def write_signed(value: float, digits: int = 3) -> str:
+    """A number with its sign."""
+    return f"+{write_number(value, digits)}" if value > 0 else write_number(value, digits)
 
 
 def write_share(value: float | None, decimals: int = 1) -> str:

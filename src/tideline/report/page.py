@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tideline.contracts import TidelineError
 from tideline.report import classification, curves, regression, tables
 from tideline.report.evidence import Evidence
-from tideline.report.numbers import write_number, write_seconds, write_share
+from tideline.report.numbers import write_number, write_seconds, write_share, write_signed
 
 _METRICS = {"rmse": "RMSE", "log_loss": "log loss"}
 LARGEST = 1_500_000  # bytes; a report that is larger is slow to open
@@ -37,7 +37,7 @@ def render_page(evidence: Evidence) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(number=write_number, share=write_share, seconds=write_seconds)
+    environment.filters.update(number=write_number, share=write_share, signed=write_signed, seconds=write_seconds)
     template = environment.from_string((here / "report.html.j2").read_text(encoding="utf-8"))
     is_regression = evidence.task.problem == "regression"
     return template.render(
@@ -52,7 +52,7 @@ def render_page(evidence: Evidence) -> str:
         waves=curves.draw_waves(evidence),
         ladder=curves.draw_ladder(evidence) if evidence.metrics["baseline"] else "",
         board=tables.list_board(evidence),
-        metric_name=_METRICS[evidence.contenders[0].metric],
+        metric_name=_METRICS.get(evidence.contenders[0].metric, evidence.contenders[0].metric),
         importances=tables.list_importances(evidence),
         image=draw_importance_image(evidence),
         slices=tables.list_slices(evidence),
@@ -88,7 +88,7 @@ def draw_importance_image(evidence: Evidence) -> Markup | None:
     if side is None:
         return None
     means = np.array([max(0.0, evidence.metrics["importance"][name]["mean"]) for name in evidence.task.feature_names])
-    return classification.draw_image(means / (means.max() or 1.0), side, "Importance of each pixel")
+    return classification.draw_image(np.sqrt(means / (means.max() or 1.0)), side, "Importance of each pixel")
 
 
 def _draw_regression(evidence: Evidence) -> dict[str, Any]:
@@ -112,5 +112,4 @@ def _draw_classification(evidence: Evidence) -> dict[str, Any]:
 
 
 def _request(evidence: Evidence) -> str:
-    row = json.dumps(evidence.request, ensure_ascii=False).replace("'", "'\\''")
-    return row if len(row) < 900 else row[:880] + " …}"
+    return json.dumps(evidence.request, ensure_ascii=False).replace("'", "'\\''")

@@ -6,7 +6,7 @@ import numpy as np
 from markupsafe import Markup
 
 from tideline.report.evidence import Evidence
-from tideline.report.numbers import write_number
+from tideline.report.numbers import write_number, write_signed, write_tick
 from tideline.report.svg import DIVERGING, SEQUENCE, Axis, Canvas
 
 CELLS = 56
@@ -31,7 +31,6 @@ def draw_agreement(evidence: Evidence) -> Markup:
         if data:
             canvas.path(data, fill=fill)
     canvas.line(x(low), y(low), x(high), y(high), "var(--ink)", 1, "2 4")
-    canvas.text(x(high) - 4, y(high) + 30, "exact", "end", "tick")
     return canvas.render()
 
 
@@ -53,7 +52,7 @@ def draw_residuals(evidence: Evidence) -> Markup:
     canvas.line(16, 216, 472, 216, "var(--edge)")
     canvas.line(x(0), 26, x(0), 220, "var(--ink)", 1, "2 4")
     for value in x.ticks(6):
-        canvas.text(x(value), 234, _signed(value), "middle", "tick")
+        canvas.text(x(value), 234, write_tick(value), "middle", "tick")
     canvas.text(16, 256, "← too low", kind="name")
     canvas.text(472, 256, f"too high, {evidence.task.target.unit} →", "end", "name")
     return canvas.render()
@@ -102,7 +101,7 @@ def draw_maps(evidence: Evidence) -> tuple[Markup, Markup]:
     ends = (write_number(low), "by eighths", write_number(high))
     return (
         _map(places, value, SEQUENCE, "Actual values on the map", ends),
-        _map(places, error, DIVERGING, "Residuals on the map", (_signed(-reach), "exact", _signed(reach))),
+        _map(places, error, DIVERGING, "Residuals on the map", (write_signed(-reach), "exact", write_signed(reach))),
     )
 
 
@@ -115,7 +114,7 @@ def _map(
     scale = min(420 / (spans[0] or 1), 480 / (spans[1] or 1))
     width, height = spans[0] * scale, spans[1] * scale
     left = 40 + (440 - width) / 2
-    canvas = Canvas(500, height + 70, label)
+    canvas = Canvas(500, height + 40, label)
     x = Axis(float(east.min()), float(east.max()), left, left + width)
     y = Axis(float(north.min()), float(north.max()), height + 12, 12)
     for value in y.ticks(5):
@@ -124,8 +123,8 @@ def _map(
     for value in x.ticks(5):
         canvas.line(x(value), 6, x(value), height + 18, "var(--grid)")
         canvas.text(x(value), height + 32, f"{value:g}°".replace("-", "−"), "middle", "tick")
-    canvas.dots(x.map(east), y.map(north), colour, palette, 3.4)
-    cell = 16
+    canvas.dots(x.map(east), y.map(north), colour, palette, 4)
+    cell = 24
     start = 492 - cell * len(palette)
     for number, fill in enumerate(palette):
         canvas.rect(start + number * cell, 8, cell, 8, fill)
@@ -149,8 +148,3 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     low, high = float(values.min()), float(np.quantile(values, 0.999))
     pad = (high - low) * 0.02 or 1.0
     return low - pad, max(high, low) + pad
-
-
-def _signed(value: float) -> str:
-    text = write_number(abs(value))
-    return text if value == 0 else f"{'+' if value > 0 else '−'}{text}"

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from tideline.report.numbers import write_tick
 
+_LAYERS = 12
 SEQUENCE = tuple(f"var(--seq-{i})" for i in range(1, 9))
 DIVERGING = tuple(f"var(--div-{i})" for i in range(1, 10))
 
@@ -45,7 +46,7 @@ class Axis:
             return [self.low]
         raw = span / wanted
         base = 10.0 ** math.floor(math.log10(raw))
-        step = base * next(m for m in (1, 2, 2.5, 5, 10) if m * base >= raw * 0.999)
+        step = base * next(m for m in (1, 2, 2.5, 5, 10) if m * base >= raw * 0.7)
         first = math.ceil(self.low / step - 1e-9)
         count = math.floor(self.high / step + 1e-9) - first + 1
         return [round((first + i) * step, 12) for i in range(count)]
@@ -101,12 +102,17 @@ class Canvas:
         self.path(trace(x, y), stroke=stroke, width=width, opacity=opacity)
 
     def dots(self, x: np.ndarray, y: np.ndarray, colour: np.ndarray, palette: Sequence[str], size: float) -> None:
-        """Many dots, `colour` being positions in the palette: one path a colour keeps the page small."""
-        for number, stroke in enumerate(palette):
-            own = np.flatnonzero(colour == number)
-            if len(own):
-                data = "".join(f"M{trim(a)} {trim(b)}h0" for a, b in zip(x[own], y[own], strict=True))
-                self.path(data, stroke=stroke, width=size, opacity=0.85)
+        """Many dots, `colour` being positions in the palette.
+
+        One path for each colour keeps the page small; layers in a mixed order keep one colour from hiding others.
+        """
+        layers = np.random.default_rng(0).integers(0, _LAYERS, len(x))
+        for layer in range(_LAYERS):
+            for number, stroke in enumerate(palette):
+                own = np.flatnonzero((colour == number) & (layers == layer))
+                if len(own):
+                    data = "".join(f"M{trim(a)} {trim(b)}h0" for a, b in zip(x[own], y[own], strict=True))
+                    self.path(data, stroke=stroke, width=size, opacity=0.9)
 
     def text(self, x: float, y: float, text: str, anchor: str = "start", kind: str = "", fill: str = "") -> None:
         """One line of text; `kind` is a class of the page's style."""

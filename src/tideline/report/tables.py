@@ -10,6 +10,7 @@ from tideline.report.evidence import Contender, Evidence
 from tideline.report.numbers import write_number, write_share
 
 MOST_COLUMNS, MOST_MISSES = 16, 8
+SHORTFALL = 0.03  # of coverage, from which on a level is marked
 
 
 def list_board(evidence: Evidence) -> list[dict[str, Any]]:
@@ -68,7 +69,12 @@ def list_slices(evidence: Evidence) -> list[dict[str, Any]]:
 def list_levels(evidence: Evidence) -> list[dict[str, Any]]:
     """Intervals: what was promised, what came out, and how wide they are."""
     return [
-        {"level": float(level), "coverage": v["coverage"], "width": v["mean_width"]}
+        {
+            "level": float(level),
+            "coverage": v["coverage"],
+            "width": v["mean_width"],
+            "short": v["coverage"] < float(level) - SHORTFALL,
+        }
         for level, v in evidence.metrics["coverage"].items()
     ]
 
@@ -144,4 +150,6 @@ def _cell(value: Any, kind: str) -> str:
         return value
     if value is None or value != value:
         return "missing"
-    return str(np.datetime64(int(value), "D")) if kind == "date" else write_number(float(value), 4)
+    if kind == "date":
+        return str(np.datetime64(int(value), "D"))
+    return f"{value:,.0f}" if kind == "integer" else write_number(float(value), 4)

@@ -66,10 +66,22 @@ TASK = Task(
         Block("date", ("dteday",), (Step("date_parts"),)),
         Block(
             "rest",
-            ("hr", "season", "mnth", "holiday", "weekday", "workingday", "weathersit", "temp", "atemp", "hum", "windspeed"),
+            (
+                "hr",
+                "season",
+                "mnth",
+                "holiday",
+                "weekday",
+                "workingday",
+                "weathersit",
+                "temp",
+                "atemp",
+                "hum",
+                "windspeed",
+            ),
             (Step("impute_median"),),
         ),
-    ),  # fmt: skip
+    ),
     dropped={
         "instant": "number of the row: it only counts time",
         "yr": "constant in the training rows (2011), so nothing can be learnt from it",
@@ -79,9 +91,11 @@ TASK = Task(
     slices=(
         Slice("season", "season"),
         Slice("working day", "workingday"),
-        Slice("hour", "hr", bins=(-1, 6, 10, 16, 20, 23), labels=("0 to 6", "7 to 10", "11 to 16", "17 to 20", "21 to 23")),
+        Slice(
+            "hour", "hr", bins=(-1, 6, 10, 16, 20, 23), labels=("0 to 6", "7 to 10", "11 to 16", "17 to 20", "21 to 23")
+        ),
         Slice("weather", "weathersit"),
-    ),  # fmt: skip
+    ),
     rows=(1_000, 2**62),
     clip=(0.0, 2_000.0),
 )

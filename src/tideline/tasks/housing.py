@@ -21,15 +21,27 @@ def read(path: Path) -> pd.DataFrame:
 COLUMNS = (
     Column("longitude", "number", -125, -113, unit="degrees east", description="Longitude of the block group's centre"),
     Column("latitude", "number", 32, 43, unit="degrees north", description="Latitude of the block group's centre"),
-    Column("housing_median_age", "integer", 0, 100, unit="years", description="Median age of the houses; 52 and older is 52"),
-    Column("total_rooms", "integer", 1, 100_000, unit="rooms", description="Rooms in the block group"),
-    Column("total_bedrooms", "integer", 1, 50_000, missing=0.05, unit="rooms", description="Bedrooms in the block group"),
+    Column("housing_median_age", "integer", 0, 100, unit="years", description="Median age of the houses, at most 52"),
+    Column("total_rooms", "integer", 1, 100_000, unit="rooms", description="Rooms"),
+    Column("total_bedrooms", "integer", 1, 50_000, missing=0.05, unit="rooms", description="Bedrooms"),
     Column("population", "integer", 1, 100_000, unit="people", description="People living in the block group"),
     Column("households", "integer", 1, 50_000, unit="households", description="Households in the block group"),
     Column("median_income", "number", 0.4999, 15.0001, unit="10,000 USD of 1990",
            description="Median income of the households, held between 0.4999 and 15.0001"),
-    Column("ocean_proximity", "category", categories=OCEAN_PROXIMITY, description="Where the block group lies to the sea"),
+    Column("ocean_proximity", "category", categories=OCEAN_PROXIMITY, description="Where it lies to the sea"),
 )  # fmt: skip
+
+COUNTS = ("total_rooms", "total_bedrooms", "population", "households")
+RATIOS = {
+    "rooms_per_household": ["total_rooms", "households"],
+    "bedrooms_per_room": ["total_bedrooms", "total_rooms"],
+    "people_per_household": ["population", "households"],
+    "bedrooms_per_household": ["total_bedrooms", "households"],
+    "rooms_per_person": ["total_rooms", "population"],
+    "income_per_person": [["median_income", "households"], "population"],
+    "income_times_rooms": [["median_income", "total_rooms"], "households"],
+    "income_per_bedroom_share": [["median_income", "total_rooms"], "total_bedrooms"],
+}
 
 TASK = Task(
     name="housing",
@@ -52,24 +64,8 @@ TASK = Task(
     features=(
         Block("place", ("longitude", "latitude"), (Step("rotate", {"angles": [15, 30, 45, 60, 75]}),)),
         Block("raw place", ("longitude", "latitude"), (Step("passthrough"),)),
-        Block(
-            "counts",
-            ("total_rooms", "total_bedrooms", "population", "households"),
-            (
-                Step("impute_median"),
-                Step(
-                    "ratios",
-                    {
-                        "pairs": [
-                            ["total_rooms", "households"],
-                            ["total_bedrooms", "total_rooms"],
-                            ["population", "households"],
-                        ],
-                        "keep": True,
-                    },
-                ),
-            ),
-        ),
+        Block("counts", COUNTS, (Step("impute_median"), Step("log"))),
+        Block("per household", (*COUNTS, "median_income"), (Step("impute_median"), Step("ratios", {"ratios": RATIOS}))),
         Block("people", ("housing_median_age", "median_income"), (Step("impute_median"),)),
         Block("sea", ("ocean_proximity",), (Step("one_hot"),)),
     ),

@@ -1,0 +1,134 @@
+"""The model that is served: a verified bundle, its decoder, and the way from its predictions to an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from serving.columns import as_number, describe_schema, to_date
+from serving.errors import UnanswerableRow
+from serving.schema import Row, RowDecoder
+from serving.settings import Settings
+from serving.source import find_bundle
+from tideline.bundle import Bundle, load_bundle
+from tideline.contracts import Column, TidelineError
+from tideline.predictor import Prediction, Predictor
+
+_ENCODER = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Predictions of n rows as plain lists, ready to be cut into the answers of several requests.
+
+    `parts` maps a key (intervals, sets) to {level: list of n}, or (probabilities) to a list of n.
+    """
+
+    predictions: list[Any]
+    parts: dict[str, dict[str, list[Any]] | list[Any]]
+
+
+class Champion:
+    """A bundle that is ready to answer. Safe to call from several threads.
+
+    Raises TidelineError if the bundle is broken or is not of the task that the settings ask for.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        path, version = find_bundle(settings)
+        self.bundle: Bundle = load_bundle(path)
+        self.manifest = self.bundle.manifest
+        if settings.task and self.manifest.task != settings.task:
+            raise TidelineError(f"asked to serve {settings.task!r}, but {path} is a bundle of {self.manifest.task!r}")
+        self.version = version or self.bundle.digest[:12]
+        self.decoder = RowDecoder(self.manifest.columns, settings.max_rows)
+        self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
+        self.examples = _find_examples(self.bundle)
+        self._predictor = Predictor(self.bundle, threads=1)
+        if self.examples:
+            self.predict(self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]})))  # warm: the first run is slow
+
+    def predict(self, rows: Sequence[Row]) -> Answers:
+        """Answers of decoded rows. Raises UnanswerableRow if the model gives no finite number for one of them."""
+        columns = self.decoder.to_columns(rows)
+        try:
+            return _to_lists(self._predictor.predict(columns))
+        except TidelineError as error:
+            raise UnanswerableRow(self._find_unanswerable(rows)) from error
+
+    def encode(self, answers: Answers, start: int, stop: int) -> bytes:
+        """The body of the answer to the request whose rows stand from `start` to `stop`."""
+        body: dict[str, Any] = {"model": self.model, "predictions": answers.predictions[start:stop]}
+        for key, part in answers.parts.items():
+            if isinstance(part, dict):
+                body[key] = {level: values[start:stop] for level, values in part.items()}
+            else:
+                body[key] = part[start:stop]
+        return _ENCODER.encode(body)
+
+    def describe(self) -> dict[str, Any]:
+        """What GET /model answers."""
+        manifest = self.manifest
+        return {
+            "task": manifest.task,
+            "title": manifest.title,
+            "problem": manifest.problem,
+            "name": manifest.model,
+            "version": self.version,
+            "digest": self.bundle.digest,
+            "created": manifest.created,
+            "provenance": manifest.provenance,
+            "columns": [
+                {"name": c.name, "kind": c.kind, "required": not c.nullable, "schema": describe_schema(c)}
+                for c in manifest.columns
+            ],
+            "target": {"name": manifest.target.name, "schema": describe_schema(manifest.target)},
+            "classes": manifest.classes,
+            "intervals": [i.level for i in manifest.intervals],
+            "metrics": manifest.metrics,
+            "parity": manifest.parity,
+            "hashes": manifest.hashes,
+            "versions": manifest.versions,
+        }
+
+    def _find_unanswerable(self, rows: Sequence[Row]) -> int:
+        low, high = 0, len(rows)
+        while high - low > 1:  # the first bad row lies in [low, high)
+            middle = (low + high) // 2
+            try:
+                self._predictor.predict(self.decoder.to_columns(rows[low:middle]))
+                low = middle
+            except TidelineError:
+                high = middle
+        return low
+
+
+def _to_lists(prediction: Prediction) -> Answers:
+    if not prediction.names:
+        bands = {
+            f"{b.level:g}": list(zip(b.lower.tolist(), b.upper.tolist(), strict=True)) for b in prediction.intervals
+        }
+        return Answers(prediction.values.tolist(), {"intervals": bands})
+    names = np.array(prediction.names, dtype=object)
+    probabilities = [dict(zip(prediction.names, row, strict=True)) for row in prediction.probabilities.tolist()]
+    sets = {f"{s.level:g}": [names[row].tolist() for row in s.members] for s in prediction.sets}
+    return Answers(prediction.classes, {"probabilities": probabilities, "sets": sets})
+
+
+def _find_examples(bundle: Bundle) -> list[dict[str, Any]]:
+    """Real training rows of the reference sketch, as a client would send them."""
+    sample = bundle.read_reference()["sample"]
+    rows = range(min((len(sample[c.name]) for c in bundle.manifest.columns), default=0))
+    return [{c.name: _to_plain(c, sample[c.name][i]) for c in bundle.manifest.columns} for i in rows[:3]]
+
+
+def _to_plain(column: Column, value: Any) -> Any:
+    if column.kind == "date" and value is not None:
+        return to_date(value).isoformat()
+    return as_number(value) if isinstance(value, float) else value
+
+

@@ -1,0 +1,156 @@
+"""The OpenAPI 3.1 description, made from the manifest: this task's columns, types, ranges, units, examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serving.champion import Champion
+from serving.columns import describe_schema
+from serving.settings import Settings
+
+_REASONS = {
+    400: "The body is not JSON",
+    404: "There is no such path",
+    405: "The path does not take this method; the Allow header says which it takes",
+    408: "The body did not arrive in time",
+    413: "The body is too large",
+    415: "The body is not sent as application/json",
+    422: "The JSON is not what was expected: a wrong type, a value out of its range, a missing or an unknown column, "
+    "no rows, too many rows, or a row for which the model gives no finite number",
+    429: "Too many rows are waiting; the Retry-After header says when to come again",
+}
+
+
+def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
+    """The document that /openapi.json serves."""
+    manifest = champion.manifest
+    simulated = "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
+    errors = {str(s): _error(s) for s in (400, 405, 408, 413, 415, 422, 429)}
+    predict = {
+        "operationId": "predict",
+        "summary": f"Predict {manifest.target.name} for one row or many",
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("PredictRequest")}},
+        },
+        "responses": {"200": _json("The answers, in the order of the rows", _ref("PredictResponse")), **errors},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": manifest.title,
+            "version": champion.version,
+            "description": f"{simulated}Model {manifest.model}, built {manifest.created}. At most {settings.max_rows} rows "
+            f"and {settings.max_body_bytes} bytes in a request.",
+        },
+        "paths": {
+            "/predict": {"post": predict},
+            "/model": {"get": _get("model", "The served model", _json("The manifest", _ref("Model")))},
+            "/openapi.json": {"get": _get("openapi", "This description", _json("OpenAPI 3.1", {"type": "object"}))},
+            "/docs": {"get": _get("docs", "This description for people", _text("A page", "text/html"))},
+            "/livez": {"get": _get("livez", "Is the process alive?", _text("It is", "text/plain"))},
+            "/readyz": {"get": _get("readyz", "Is it ready to predict?", _text("It is", "text/plain"))},
+            "/metrics": {"get": _get("metrics", "Prometheus metrics", _text("Metrics", "text/plain"))},
+        },
+        "components": {
+            "schemas": {
+                "Row": _row(champion),
+                "PredictRequest": _request(champion, settings),
+                "PredictResponse": _response(champion),
+                "Model": {
+                    "type": "object",
+                    "required": ["task", "name", "version", "columns", "target", "provenance", "metrics"],
+                },
+                "Error": _ERROR,
+            }
+        },
+    }
+
+
+_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["path", "message", "expected"],
+            "properties": {
+                "path": {"type": "string", "description": "The field, such as rows[3].column"},
+                "message": {"type": "string"},
+                "expected": {"description": "A schema, the allowed values, or a limit"},
+            },
+        }
+    },
+}
+
+
+def _row(champion: Champion) -> dict[str, Any]:
+    columns = champion.manifest.columns
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [c.name for c in columns if not c.nullable],
+        "properties": {c.name: describe_schema(c) for c in columns},
+        **({"examples": champion.examples} if champion.examples else {}),
+    }
+
+
+def _request(champion: Champion, settings: Settings) -> dict[str, Any]:
+    rows = {"type": "array", "minItems": 1, "maxItems": settings.max_rows, "items": _ref("Row")}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rows"],
+        "properties": {"rows": rows},
+        **({"examples": [{"rows": champion.examples[:1]}]} if champion.examples else {}),
+    }
+
+
+def _response(champion: Champion) -> dict[str, Any]:
+    manifest = champion.manifest
+    model = {"type": "object", "required": list(champion.model), "properties": {k: {"type": "string"} for k in champion.model}}
+    number = {"type": "number"}
+    levels = [f"{i.level:g}" for i in manifest.intervals]
+    if manifest.problem == "regression":
+        unit = f" ({manifest.target.unit})" if manifest.target.unit else ""
+        answers = {"type": "array", "items": number, "description": f"{manifest.target.name}{unit}, one a row"}
+        bounds = {"type": "array", "prefixItems": [number, number], "minItems": 2, "maxItems": 2}
+        parts = {"intervals": _by_level(levels, bounds, "Lower and upper bound by coverage")}
+    else:
+        name = {"type": "string", "enum": list(manifest.classes)}
+        answers = {"type": "array", "items": name, "description": f"The likeliest {manifest.target.name}, one a row"}
+        shares = {"type": "object", "required": list(manifest.classes), "additionalProperties": number}
+        parts = {
+            "probabilities": {"type": "array", "items": shares},
+            "sets": _by_level(levels, {"type": "array", "items": name}, "Classes that the truth lies among, by coverage"),
+        }
+    return {
+        "type": "object",
+        "required": ["model", "predictions", *parts],
+        "properties": {"model": model, "predictions": answers, **parts},
+    }
+
+
+def _by_level(levels: list[str], items: dict[str, Any], description: str) -> dict[str, Any]:
+    lists = {level: {"type": "array", "items": items} for level in levels}
+    return {"type": "object", "required": levels, "properties": lists, "description": description}
+
+
+def _get(operation: str, summary: str, answer: dict[str, Any]) -> dict[str, Any]:
+    return {"operationId": operation, "summary": summary, "responses": {"200": answer, "405": _error(405)}}
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _text(description: str, media: str) -> dict[str, Any]:
+    return {"description": description, "content": {media: {"schema": {"type": "string"}}}}
+
+
+def _error(status: int) -> dict[str, Any]:
+    return _json(_REASONS[status], _ref("Error"))
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,53 @@
+"""The BentoML service: it owns workers, start-up, probes and packing; the application answers.
+
+Configured for speed: no trace spans, no access log line a prediction, none of BentoML's own request metrics.
+"""
+
+from __future__ import annotations
+
+import gc
+
+import bentoml
+
+from serving.app import Application
+from serving.settings import Settings
+from serving.source import find_bundle
+from tideline.bundle import load_bundle
+
+SETTINGS = Settings.from_environment()
+application = Application(SETTINGS)
+
+
+@bentoml.service(
+    name="tideline",
+    workers=SETTINGS.workers,
+    traffic={"timeout": SETTINGS.timeout},
+    metrics={"enabled": False},  # serving/metrics.py has them
+    tracing={"excluded_urls": [".*"]},
+    logging={"access": {"skip_paths": ["/predict", "/metrics", "/healthz", "/livez", "/readyz"]}},
+)
+@bentoml.asgi_app(application, path="/")
+class TidelineService:
+    """Serves the champion of one task."""
+
+    def __init__(self) -> None:
+        application.open()
+        # What is loaded now stays: the collector need not walk it, and full passes become rare.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+
+    async def __is_ready__(self) -> bool:
+        """What /readyz asks."""
+        return application.is_ready
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Before the first worker starts: a broken bundle ends the server instead of starting workers over and over."""
+        load_bundle(find_bundle(SETTINGS)[0])
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Finish what has begun."""
+        application.close()
