@@ -42,7 +42,9 @@ def main() -> None:
         model = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/model").read())
         api = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json").read())
         row = api["components"]["schemas"]["PredictRequest"]["examples"][0]["rows"][0]
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores shared, {time.strftime('%Y-%m-%d')}")
+        print(
+            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores shared, {time.strftime('%Y-%m-%d')}"
+        )
         print(f"{model['task']}: {model['name']} {model['version']}, {len(model['columns'])} columns, one worker")
         print(f"  {'start to ready':32s}{ready:10.2f} s")
         load(port, [row], connections=8, seconds=1.0)  # warm
@@ -52,7 +54,8 @@ def main() -> None:
         for rows in arguments.bulk:
             latencies = load(port, [row] * rows, connections=1, seconds=arguments.seconds)
             per_second = rows * len(latencies) / sum(latencies)
-            print(f"  {f'{rows} rows, 1 connection':32s}{per_second:10,.0f} rows/s  p50 {quantile(latencies, 0.5):8.1f} ms")
+            median = quantile(latencies, 0.5)
+            print(f"  {f'{rows} rows, 1 connection':32s}{per_second:10,.0f} rows/s  p50 {median:8.2f} ms")
 
 
 def describe(latencies: list[float], seconds: float) -> str:
@@ -102,8 +105,13 @@ def is_ready(port: int) -> bool:
 def load(port: int, rows: list[dict[str, Any]], connections: int, seconds: float) -> list[float]:
     """Seconds of each request of a closed loop: every connection sends its next request when the answer is here."""
     body = json.dumps({"rows": rows}).encode()
-    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    request = head.encode() + body
+    head = (
+        "POST /predict HTTP/1.1",
+        "Host: localhost",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    )
+    request = "\r\n".join((*head, "", "")).encode() + body
     selector = selectors.DefaultSelector()
     states = []
     for _ in range(connections):

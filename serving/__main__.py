@@ -17,15 +17,14 @@ from tideline.contracts import TidelineError
 SERVICE = "serving.service:TidelineService"
 
 
-def main() -> int:
+def main() -> None:
     """Check what can be checked, then become BentoML's server process."""
     try:
         settings = _read_arguments()
         described = _check_bundle(settings)
         _check_port(settings)
     except TidelineError as error:
-        print(f"serve: {error}", file=sys.stderr, flush=True)
-        return 1
+        sys.exit(f"serve: {error}")
     print(f"{described} on http://{settings.host}:{settings.port} (docs at /docs)", flush=True)
     environment = build_environment(settings)
     command = build_command(settings)
@@ -41,8 +40,10 @@ def build_command(settings: Settings) -> list[str]:
 
 
 def build_environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with the settings, no telemetry, and an own BentoML home for each port: BentoML empties
-    the folder of metrics there whenever a server starts."""
+    """This process's environment with the settings, no telemetry, and an own BentoML home for each port.
+
+    BentoML empties the folder of metrics there whenever a server starts, so two servers must not share it.
+    """
     home = settings.home / ".tideline" / "bentoml" / str(settings.port)
     home.mkdir(parents=True, exist_ok=True)
     quiet = {"DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
@@ -86,4 +87,4 @@ def _check_port(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

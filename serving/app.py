@@ -1,4 +1,4 @@
-"""The ASGI application: routes, limits, decoding, and one shape for every error. No framework between it and the server."""
+"""The ASGI application: routes, limits, decoding, and one shape for every error. No framework stands between."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ Send = Callable[[Message], Awaitable[None]]
 DOCS = Path(__file__).parent / "docs.html"
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
 BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before BentoML's 504
-_POLICY = "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'"
+_POLICY = (
+    "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'"
+)
 
 logger = logging.getLogger("bentoml.tideline")
 

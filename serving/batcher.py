@@ -55,7 +55,8 @@ class Batcher:
         self._thread.shutdown()
 
     def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch, merged = [], 0
+        batch: list[tuple[Sequence[Row], asyncio.Future[Share]]] = []
+        merged = 0
         while self._waiting and (not batch or merged + len(self._waiting[0][0]) <= MERGED_ROWS):
             batch.append(self._waiting.pop(0))
             merged += len(batch[-1][0])

@@ -50,7 +50,9 @@ class Champion:
         self.examples = _find_examples(self.bundle)
         self._predictor = Predictor(self.bundle, threads=1)
         if self.examples:
-            self.predict(self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]})))  # warm: the first run is slow
+            self.predict(
+                self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]}))
+            )  # warm: the first run is slow
 
     def predict(self, rows: Sequence[Row]) -> Answers:
         """Answers of decoded rows. Raises UnanswerableRow if the model gives no finite number for one of them."""
@@ -130,5 +132,3 @@ def _to_plain(column: Column, value: Any) -> Any:
     if column.kind == "date" and value is not None:
         return to_date(value).isoformat()
     return as_number(value) if isinstance(value, float) else value
-
-

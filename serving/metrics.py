@@ -22,7 +22,9 @@ REQUESTS = Counter("tideline_requests", "Answered requests", ["route", "status"]
 SECONDS = Histogram("tideline_request_seconds", "Seconds from request to answer", ["route"], buckets=_SECONDS)
 ROWS = Counter("tideline_predicted_rows", "Rows predicted", ["task", "version"])
 BATCH = Histogram("tideline_batch_rows", "Rows in one session run", buckets=_ROWS)
-MODEL = Gauge("tideline_model_info", "The model that is served", ["task", "name", "version"], multiprocess_mode="livemax")
+MODEL = Gauge(
+    "tideline_model_info", "The model that is served", ["task", "name", "version"], multiprocess_mode="livemax"
+)
 
 
 class RequestMeter:

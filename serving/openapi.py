@@ -24,7 +24,9 @@ _REASONS = {
 def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
     """The document that /openapi.json serves."""
     manifest = champion.manifest
-    simulated = "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
+    simulated = (
+        "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
+    )
     errors = {str(s): _error(s) for s in (400, 405, 408, 413, 415, 422, 429)}
     predict = {
         "operationId": "predict",
@@ -40,8 +42,8 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
         "info": {
             "title": manifest.title,
             "version": champion.version,
-            "description": f"{simulated}Model {manifest.model}, built {manifest.created}. At most {settings.max_rows} rows "
-            f"and {settings.max_body_bytes} bytes in a request.",
+            "description": f"{simulated}Model {manifest.model}, built {manifest.created}. "
+            f"At most {settings.max_rows} rows and {settings.max_body_bytes} bytes in a request.",
         },
         "paths": {
             "/predict": {"post": predict},
@@ -108,7 +110,11 @@ def _request(champion: Champion, settings: Settings) -> dict[str, Any]:
 
 def _response(champion: Champion) -> dict[str, Any]:
     manifest = champion.manifest
-    model = {"type": "object", "required": list(champion.model), "properties": {k: {"type": "string"} for k in champion.model}}
+    model = {
+        "type": "object",
+        "required": list(champion.model),
+        "properties": {k: {"type": "string"} for k in champion.model},
+    }
     number = {"type": "number"}
     levels = [f"{i.level:g}" for i in manifest.intervals]
     if manifest.problem == "regression":
@@ -122,7 +128,9 @@ def _response(champion: Champion) -> dict[str, Any]:
         shares = {"type": "object", "required": list(manifest.classes), "additionalProperties": number}
         parts = {
             "probabilities": {"type": "array", "items": shares},
-            "sets": _by_level(levels, {"type": "array", "items": name}, "Classes that the truth lies among, by coverage"),
+            "sets": _by_level(
+                levels, {"type": "array", "items": name}, "Classes that the truth lies among, by coverage"
+            ),
         }
     return {
         "type": "object",

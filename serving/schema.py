@@ -57,7 +57,7 @@ class RowDecoder:
         return rows
 
     def to_columns(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
-        """Decoded rows (n) as the predictor's columns (n,): float64 (NaN = missing) or object strings ("" = missing)."""
+        """Decoded rows (n) as the predictor's columns (n,): float64 (NaN = missing), object strings ("" = missing)."""
         k = len(self._numbers)
         columns: dict[str, NDArray[Any]] = {}
         if k:

@@ -41,13 +41,13 @@ class TidelineService:
         """What /readyz asks."""
         return application.is_ready
 
-    @bentoml.on_deployment
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
         """Before the first worker starts: a broken bundle ends the server instead of starting workers over and over."""
         load_bundle(find_bundle(SETTINGS)[0])
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """Finish what has begun."""
         application.close()

@@ -54,14 +54,14 @@ def _setting(default: Any, variable: str, read: Callable[[str], Any]) -> Any:
 class Settings:
     """What the server needs to know besides its bundle; each field names its environment variable.
 
-    task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder, instead
-    of the champion. The limits are for one request. `timeout` is the longest a request may take altogether; its body has
-    to be here after 80 % of that. BentoML keeps a timer a request for that long, so keep it short.
+    task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder,
+    instead of the champion. The limits are for one request. `timeout` is the longest a request may take altogether, in
+    seconds; its body has to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
     """
 
     task: str = _setting("", "TIDELINE_TASK", str.strip)
-    home: Path = _setting(ROOT, "TIDELINE_HOME", _folder)
-    bundle: Path | None = _setting(None, "TIDELINE_BUNDLE", _folder)
+    home: Path = _setting(ROOT, "TIDELINE_HOME", _folder)  # noqa: RUF009
+    bundle: Path | None = _setting(None, "TIDELINE_BUNDLE", _folder)  # noqa: RUF009
     host: str = _setting("127.0.0.1", PREFIX + "HOST", _address)
     port: int = _setting(3000, PREFIX + "PORT", _port)
     workers: int = _setting(1, PREFIX + "WORKERS", _count)

@@ -90,7 +90,7 @@ def test_a_changed_snapshot_is_not_kept_silently(tmp_path: Path) -> None:
     fetch(make_task(), PARAMS, layout, "auto")
     (tmp_path / "data" / "external" / "housing.csv").unlink()
     (layout.raw / "data.parquet").write_bytes(b"scribble")
-    with pytest.raises(TidelineError, match="was changed since it was fetched: sha256 is .* the manifest says"):
+    with pytest.raises(TidelineError, match=r"was changed since it was fetched: sha256 is .* the manifest says"):
         fetch(make_task(), PARAMS, layout, "auto")
 
 
@@ -148,7 +148,7 @@ def test_a_wrong_checksum_names_both_hashes(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_folder_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIDELINE_DATA_DIR", str(tmp_path / "nowhere"))
-    with pytest.raises(TidelineError, match="TIDELINE_DATA_DIR is .* which is no folder"):
+    with pytest.raises(TidelineError, match=r"TIDELINE_DATA_DIR is .* which is no folder"):
         fetch(make_task(), PARAMS, Layout("housing", tmp_path), "auto")
 
 

@@ -118,14 +118,21 @@ def test_bootstrap_of_equal_losses_is_a_point_and_of_none_an_error() -> None:
 
 def test_coverage_by_hand() -> None:
     actual = np.array([1.0, 2.0, 3.0, 4.0])
-    assert metrics.cover(actual, actual - 1, np.array([1.0, 1.5, 5.0, 3.0])) == (0.5, pytest.approx((1 + 0.5 + 3 + 0) / 4))
+    assert metrics.cover(actual, actual - 1, np.array([1.0, 1.5, 5.0, 3.0])) == (
+        0.5,
+        pytest.approx((1 + 0.5 + 3 + 0) / 4),
+    )
     members = np.array([[True, False], [True, True]])
     assert metrics.cover_sets(np.array([1, 1]), members) == (0.5, 1.5)
 
 
 def test_importance_finds_the_column_that_matters_and_leaves_the_columns_alone() -> None:
     generator = np.random.default_rng(0)
-    columns = {"idle": generator.normal(size=800), "strong": generator.normal(size=800), "weak": generator.normal(size=800)}
+    columns = {
+        "idle": generator.normal(size=800),
+        "strong": generator.normal(size=800),
+        "weak": generator.normal(size=800),
+    }
     before = {name: values.copy() for name, values in columns.items()}
     actual = 5 * columns["strong"] + columns["weak"]
 

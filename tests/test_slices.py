@@ -40,7 +40,12 @@ def test_bins_are_closed_to_the_right() -> None:
 
 
 def test_bins_name_themselves_and_empty_ones_are_left_out() -> None:
-    assert list(_labels(Slice("depth", "depth", bins=(-inf, 2, 2.5, 5, inf)))) == ["up to 2", "2 to 2.5", "over 5", "missing"]
+    assert list(_labels(Slice("depth", "depth", bins=(-inf, 2, 2.5, 5, inf)))) == [
+        "up to 2",
+        "2 to 2.5",
+        "over 5",
+        "missing",
+    ]
 
 
 def test_values_without_bins_are_labels_in_their_order() -> None:

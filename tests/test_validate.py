@@ -79,7 +79,7 @@ def test_sound_data_leave_evidence_and_pages(tmp_path: Path) -> None:
     path = layout.validation / "validation.json"
     record = json.loads(path.read_text())
     assert record == {
-        "passed": True, "rules": 20, "warnings": [], "data_sha256": hash_file(layout.raw / "data.parquet")
+        "passed": True, "rules": 21, "warnings": [], "data_sha256": hash_file(layout.raw / "data.parquet")
     }  # fmt: skip
     page = (layout.data_docs / "index.html").read_text()
     assert "small" in page
@@ -93,12 +93,12 @@ def test_sound_data_leave_evidence_and_pages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (set_values("size", 3, 12.5), r"'size', rule range: expected 0 to 10 m, broken in 3 of 100 .3.00%.; such as 12.5"),
-        (set_values("y", 1, -1.0), r"'y', rule range: expected 0 to any, broken in 1 of 100 .1.00%.; such as -1.0"),
+        (set_values("size", 3, 12.5), r"'size', rule range: expected 0 to 10 m, broken in 3 of 100 rows .3.00%.; .*12"),
+        (set_values("y", 1, -1.0), r"'y', rule range: expected 0 to any, broken in 1 of 100 .*; such as -1.0"),
         (set_values("day", 2, 20_000.0), r"'day', rule range: .*in 2 of 100"),
-        (set_values("size", 11, np.nan), r"'size', rule missing: expected at most 10.00% missing, broken in 11 of 100 .*row 0, row 1"),
+        (set_values("size", 11, np.nan), r"'size', rule missing: .*at most 10.00% missing, .*in 11 .*row 0, row 1"),
         (set_values("y", 1, np.nan), r"'y', rule missing: expected none missing, broken in 1 of 100"),
-        (set_values("kind", 4, "zebra"), r"'kind', rule categories: expected one of .'a', 'b'., broken in 4 of 100 .*'zebra'"),
+        (set_values("kind", 4, "zebra"), r"'kind', rule categories: expected one of .'a', 'b'., broken in 4 .*'zebra'"),
         (set_values("id", 2, 7.0), r"'id', rule unique: expected no value twice, broken in 3 of 100 .*7.0"),
         (set_values("id", 1, 0.5), r"'id', rule type: expected whole numbers, broken in 1 of 100 .*0.5"),
         (set_values("day", 1, 15_000.5), r"'day', rule type: expected dates, broken in 1 of 100"),

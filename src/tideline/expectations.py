@@ -169,7 +169,7 @@ def _breach(result: Any, checks: Sequence[Check], frame: pd.DataFrame) -> Breach
         examples = tuple(dict.fromkeys(repr(value) for value in result.result["partial_unexpected_list"]))
     elif check.rule == "columns":
         wanted = set(check.arguments["column_set"])
-        lacking, unknown = sorted(wanted - set(frame)), sorted(set(frame) - wanted)
+        lacking, unknown = sorted(wanted - set(frame)), sorted(map(str, set(frame) - wanted))
         examples = (f"lacking {lacking}, unknown {unknown}",)
     else:
         examples = (f"{result.result['observed_value']}",)
@@ -193,17 +193,17 @@ def _values_of_kind() -> Any:
     from great_expectations.expectations.expectation import ColumnMapExpectation
     from great_expectations.expectations.metrics import ColumnMapMetricProvider, column_condition_partial
 
-    class ColumnValuesOfKind(ColumnMapMetricProvider):
+    class ColumnValuesOfKind(ColumnMapMetricProvider):  # type: ignore[misc]
         condition_metric_name = "column_values.of_kind"
         condition_value_keys = ("kind",)
 
-        @column_condition_partial(engine=PandasExecutionEngine)
+        @column_condition_partial(engine=PandasExecutionEngine)  # type: ignore[untyped-decorator]
         def _pandas(cls, column: Any, kind: str, **_: Any) -> Any:
             numbers = pd.to_numeric(column, errors="coerce")
             sound = np.isfinite(numbers)
             return sound if kind == "number" else sound & (numbers % 1 == 0)
 
-    class ExpectColumnValuesToBeOfKind(ColumnMapExpectation):
+    class ExpectColumnValuesToBeOfKind(ColumnMapExpectation):  # type: ignore[misc]
         """Values are numbers of the stated kind."""
 
         kind: str

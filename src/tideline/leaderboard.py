@@ -12,6 +12,8 @@ from tideline.contracts import TidelineError
 from tideline.layout import Layout
 from tideline.report import Contender
 
+BLEND = "blend"
+
 
 def read_contenders(layout: Layout) -> tuple[Contender, ...]:
     """All models of the selection, in its order: the best first, refused ones last.
@@ -42,7 +44,7 @@ def _join(row: Mapping[str, Any], layout: Layout) -> Contender:
         accuracy=trained.get("accuracy"),
         parity=row["parity"]["max_rel"],
         curve={part: tuple(map(_number, values)) for part, values in curve.items() if values} if curve else None,
-        weights=trained.get("weights"),
+        weights=trained["params"]["weights"] if name == BLEND else None,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from tideline.bundle import Bundle, write_bundle
 from tideline.contracts import Column, Interval, Manifest
 

@@ -64,7 +64,9 @@ def emit_mlp(net: Net, x: str, weights: Weights, activation: str, classes: int) 
     return net.op("ReduceMean", h, net.const(np.array([0], np.int64)), keepdims=0)
 
 
-def part_validation(z: np.ndarray, share: float, seed: int, time_ordered: bool, classes: int) -> tuple[np.ndarray, np.ndarray]:
+def part_validation(
+    z: np.ndarray, share: float, seed: int, time_ordered: bool, classes: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Row numbers to learn from and to stop on: the last rows in time, else drawn, within each class."""
     n = len(z)
     if time_ordered:

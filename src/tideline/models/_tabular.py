@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -70,15 +70,21 @@ class Tabular:
         if self.context.problem == "classification":
             numbers: np.ndarray = self.predict_proba(X).argmax(axis=1)
             return numbers
-        values = self.target_.inverse(self.core.predict(self._inputs(check_matrix(X))))
-        return values if self.context.clip is None else np.clip(values, *self.context.clip)
+        return self._answer(self.core.predict(self._inputs(check_matrix(X))))
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Probabilities float64 (n, n_classes); a class that was never seen has probability 0."""
-        seen = self.core.predict(self._inputs(check_matrix(X)))
-        full = np.zeros((len(seen), self.context.n_classes))
-        full[:, self.classes_] = seen
-        return full
+        return self._answer(self.core.predict(self._inputs(check_matrix(X))))
+
+    @property
+    def has_stages(self) -> bool:
+        """True if the family can tell what it would have answered earlier in its training."""
+        return hasattr(self.core, "stages")
+
+    def stages(self, X: np.ndarray) -> Iterator[np.ndarray]:
+        """Answers (as `predict` or `predict_proba` would give) after equal shares of the training."""
+        for out in self.core.stages(self._inputs(check_matrix(X))):  # type: ignore[attr-defined]
+            yield self._answer(out)
 
     @property
     def curve_(self) -> Mapping[str, list[float]] | None:
@@ -106,6 +112,15 @@ class Tabular:
         if len(self.classes_) < self.context.n_classes:
             out = net.op("MatMul", out, net.const(np.eye(self.context.n_classes)[self.classes_]))
         return net.finish(net.cast(out, np.float32), "classification", self.context.n_classes)
+
+    def _answer(self, out: np.ndarray) -> np.ndarray:
+        """From the core's output to the target's units within bounds, or to all of the task's classes."""
+        if self.context.problem == "regression":
+            values = self.target_.inverse(out)
+            return values if self.context.clip is None else np.clip(values, *self.context.clip)
+        full = np.zeros((len(out), self.context.n_classes))
+        full[:, self.classes_] = out
+        return full
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:
         return X if self.scaler_ is None else self.scaler_.transform(X)

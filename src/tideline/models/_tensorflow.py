@@ -74,7 +74,7 @@ class KerasCore:
             weight_decay=recipe.weight_decay,
         )
         optimizer.exclude_from_weight_decay(var_names=["bias"])
-        model.compile(optimizer=optimizer, loss=_member_loss(keras, self.classes_))
+        model.compile(optimizer=optimizer, loss=_member_loss(keras, self.classes_), steps_per_execution=per_epoch)
         callbacks = [keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)]
         if self.callback is not None:
             report = self.callback
@@ -92,7 +92,9 @@ class KerasCore:
             verbose=0,
         ).history
         if not np.isfinite(history["val_loss"]).any():
-            raise TidelineError(f"keras_mlp: training diverged (validation loss {history['val_loss']}); lower learning_rate")
+            raise TidelineError(
+                f"keras_mlp: training diverged (validation loss {history['val_loss']}); lower learning_rate"
+            )
         self.curve_ = {
             "train": [float(value) for value in history["loss"]],
             "validation": [float(value) for value in history["val_loss"]],
@@ -102,9 +104,7 @@ class KerasCore:
     def predict(self, X: np.ndarray) -> np.ndarray:
         tf, keras = start_keras(self.threads)
         model = self._build(keras, X.shape[1])
-        for member, branch in enumerate(self._branches(model)):
-            for layer, (weight, bias) in zip(branch, self.weights_.layers, strict=True):
-                layer.set_weights([weight[member], bias[member, 0]])
+        model.set_weights([array for kernel, bias in self.weights_.layers for array in (kernel, bias[:, 0])])
         parts = []
         with tf.device("/GPU:0" if choose_device(tf, self.asked) == "cuda" else "/CPU:0"):
             for start in range(0, len(X), CHUNK):
@@ -120,27 +120,28 @@ class KerasCore:
         return emit_mlp(net, x, self.weights_, "relu", self.classes_)
 
     def _build(self, keras: Any, n_features: int) -> Any:
-        """Outputs [n, members, out] of inputs [n, n_features]; every member is a branch of dense layers."""
-        inputs, outs = keras.Input((n_features,)), []
-        for member in range(self.recipe.members):
-            h = inputs
-            for number, size in enumerate(self.recipe.hidden):
-                h = keras.layers.Dense(size, "relu", kernel_initializer="he_normal", name=f"m{member}_{number}")(h)
+        """Outputs [n, members, out] of inputs [n, n_features]; every member has its own slice of each kernel."""
+        members, width = self.recipe.members, n_features
+        inputs = keras.Input((n_features,))
+        h, sizes = inputs, [*self.recipe.hidden, self.classes_ or 1]
+        for number, size in enumerate(sizes):
+            last = number == len(sizes) - 1
+            h = keras.layers.EinsumDense(
+                "bi,kio->bko" if number == 0 else "bki,kio->bko",
+                output_shape=(members, size),
+                bias_axes="ko",
+                activation=None if last else "relu",
+                kernel_initializer=keras.initializers.RandomNormal(stddev=np.sqrt((0.1 if last else 2.0) / width)),
+            )(h)
+            if not last:
                 h = keras.layers.Dropout(self.recipe.dropout)(h)
-            h = keras.layers.Dense(self.classes_ or 1, name=f"m{member}_{len(self.recipe.hidden)}")(h)
-            outs.append(keras.layers.Reshape((1, self.classes_ or 1))(h))
-        return keras.Model(inputs, keras.layers.Concatenate(axis=1)(outs) if len(outs) > 1 else outs[0])
-
-    def _branches(self, model: Any) -> list[list[Any]]:
-        depth = len(self.recipe.hidden) + 1
-        return [[model.get_layer(f"m{m}_{i}") for i in range(depth)] for m in range(self.recipe.members)]
+            width = size
+        return keras.Model(inputs, h)
 
     def _pack(self, model: Any) -> Weights:
-        branches, layers = self._branches(model), []
-        for number in range(len(self.recipe.hidden) + 1):
-            pairs = [branch[number].get_weights() for branch in branches]
-            layers.append((np.stack([w for w, _ in pairs]), np.stack([b[None, :] for _, b in pairs])))
-        return Weights(None, None, tuple(layers))
+        arrays = model.get_weights()
+        layers = zip(arrays[0::2], arrays[1::2], strict=True)
+        return Weights(None, None, tuple((kernel, bias[:, None, :]) for kernel, bias in layers))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "callback": None}

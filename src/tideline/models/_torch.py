@@ -18,7 +18,9 @@ def choose_device(asked: str) -> str:
     import torch
 
     if asked == "cuda" and not torch.cuda.is_available():
-        raise TidelineError("device: cuda is asked for, and torch sees none; set device: auto or cpu, or install with GPU=1")
+        raise TidelineError(
+            "device: cuda is asked for, and torch sees none; set device: auto or cpu, or install with GPU=1"
+        )
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
@@ -77,11 +79,15 @@ class TorchCore:
             curve["validation"].append(held_loss)
             if self.callback is not None:
                 self.callback(epoch, held_loss)
-            best_loss, worse, best = (held_loss, 0, self._copy()) if held_loss < best_loss else (best_loss, worse + 1, best)
+            best_loss, worse, best = (
+                (held_loss, 0, self._copy()) if held_loss < best_loss else (best_loss, worse + 1, best)
+            )
             if worse >= recipe.patience:
                 break
         if not np.isfinite(best_loss):
-            raise TidelineError(f"torch_mlp: training diverged (validation loss {curve['validation']}); lower learning_rate")
+            raise TidelineError(
+                f"torch_mlp: training diverged (validation loss {curve['validation']}); lower learning_rate"
+            )
         self.weights_, self.curve_ = self._pack(best), curve
         del self._parameters
 

@@ -42,8 +42,14 @@ SPEC = ModelSpec(
         "classification": {"min_samples_leaf": 5, "max_leaf_nodes": 300},
     },
     space={
-        "regression": {"min_samples_leaf": {"low": 5, "high": 60, "log": True}, "max_leaf_nodes": {"low": 50, "high": 600, "log": True}},
-        "classification": {"min_samples_leaf": {"low": 1, "high": 40, "log": True}, "max_leaf_nodes": {"low": 20, "high": 600, "log": True}},
+        "regression": {
+            "min_samples_leaf": {"low": 5, "high": 60, "log": True},
+            "max_leaf_nodes": {"low": 50, "high": 600, "log": True},
+        },
+        "classification": {
+            "min_samples_leaf": {"low": 1, "high": 40, "log": True},
+            "max_leaf_nodes": {"low": 20, "high": 600, "log": True},
+        },
     },
     description="Single decision tree",
 )

@@ -42,7 +42,10 @@ SPEC = ModelSpec(
         "classification": {"n_estimators": 200, "max_features": "sqrt", "min_samples_leaf": 1},
     },
     space={
-        "regression": {"max_features": {"low": 0.1, "high": 1.0}, "min_samples_leaf": {"low": 2, "high": 20, "log": True}},
+        "regression": {
+            "max_features": {"low": 0.1, "high": 1.0},
+            "min_samples_leaf": {"low": 2, "high": 20, "log": True},
+        },
         "classification": {"min_samples_leaf": {"low": 1, "high": 10, "log": True}},
     },
     description="Forest of extremely randomised trees",

@@ -28,7 +28,14 @@ SPEC = ModelSpec(
     build=build,
     to_onnx=to_onnx,
     defaults={
-        "regression": {**COMMON, "hidden": [128, 64], "dropout": 0.1, "weight_decay": 0.05, "epochs": 25, "target": "log"},
+        "regression": {
+            **COMMON,
+            "hidden": [128, 64],
+            "dropout": 0.1,
+            "weight_decay": 0.05,
+            "epochs": 25,
+            "target": "log",
+        },
         "classification": {**COMMON, "hidden": [128, 64], "dropout": 0.2, "weight_decay": 0.05, "epochs": 60},
     },
     space={"regression": SPACE, "classification": SPACE},

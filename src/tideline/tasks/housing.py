@@ -42,6 +42,23 @@ RATIOS = {
     "income_times_rooms": [["median_income", "total_rooms"], "households"],
     "income_per_bedroom_share": [["median_income", "total_rooms"], "total_bedrooms"],
 }
+AROUND = ("longitude", "latitude", "housing_median_age", *COUNTS, "median_income")
+NEIGHBOURS = Step(
+    "neighbours",
+    {
+        "coordinates": {"longitude": 89.0, "latitude": 111.2},  # km per degree at 37 degrees north
+        "per": "median_income",
+        "similar": {
+            "median_income": 0.25,
+            "rooms_per_household": 0.25,
+            "people_per_household": 0.3,
+            "housing_median_age": 12.0,
+            "bedrooms_per_room": 0.25,
+            "population": 3.0,
+        },
+        "logged": ["median_income", "rooms_per_household", "people_per_household", "bedrooms_per_room", "population"],
+    },
+)
 
 TASK = Task(
     name="housing",
@@ -67,6 +84,7 @@ TASK = Task(
         Block("counts", COUNTS, (Step("impute_median"), Step("log"))),
         Block("per household", (*COUNTS, "median_income"), (Step("impute_median"), Step("ratios", {"ratios": RATIOS}))),
         Block("people", ("housing_median_age", "median_income"), (Step("impute_median"),)),
+        Block("around", AROUND, (Step("impute_median"), Step("ratios", {"ratios": RATIOS, "keep": True}), NEIGHBOURS)),
         Block("sea", ("ocean_proximity",), (Step("one_hot"),)),
     ),
     slices=(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tideline.transforms._base import BlockTransform, example_frame, find_name, make_spec
+from tideline.transforms._formula import Formula, NumpyFormula, OnnxFormula
 from tideline.transforms._onnx import Graph
 
 PARTS = ("days", "year", "month", "day", "weekday", "day_of_year", "year_sin", "year_cos")
@@ -30,90 +31,56 @@ class DateParts(BlockTransform):
             find_name(part, PARTS, "DateParts: part")
 
     def _apply(self, X: np.ndarray) -> np.ndarray:
-        parts = _compute_parts(_Numpy(), X)
+        parts = _compute_parts(NumpyFormula(), X)
         return np.hstack([parts[p] for p in self.parts])
 
     def _names(self, columns: list[str]) -> list[str]:
         return [f"{c}_{part}" for part in self.parts for c in columns]
 
     def emit(self, graph: Graph, x: str) -> str:
-        parts = _compute_parts(_Onnx(graph), x)
+        parts = _compute_parts(OnnxFormula(graph), x)
         return str(graph.add("Concat", *[parts[p] for p in self.parts], axis=1))
 
 
-class _Numpy:
-    """The few operations that the calendar needs, on arrays."""
-
-    add: Callable[[Any, Any], Any] = staticmethod(np.add)
-    sub: Callable[[Any, Any], Any] = staticmethod(np.subtract)
-    mul: Callable[[Any, Any], Any] = staticmethod(np.multiply)
-
-    def div(self, a: Any, b: float) -> Any:
-        return np.floor(a / b)
-
-    def wave(self, a: Any, shift: float) -> Any:
-        return np.sin(a + shift)
-
-    def if_less(self, a: Any, limit: float, yes: Any, no: Any) -> Any:
-        return np.where(a < limit, yes, no)
-
-
-class _Onnx:
-    """The same operations as nodes."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-
-    def _node(self, op: str, *inputs: Any) -> Any:
-        return self.graph.add(op, *(i if isinstance(i, str) else np.float64(i) for i in inputs))
-
-    def add(self, a: Any, b: Any) -> Any:
-        return self._node("Add", a, b)
-
-    def sub(self, a: Any, b: Any) -> Any:
-        return self._node("Sub", a, b)
-
-    def mul(self, a: Any, b: Any) -> Any:
-        return self._node("Mul", a, b)
-
-    def div(self, a: Any, b: float) -> Any:
-        return self._node("Floor", self._node("Div", a, b))
-
-    def wave(self, a: Any, shift: float) -> Any:
-        return self._node("Sin", self._node("Add", a, shift))
-
-    def if_less(self, a: Any, limit: float, yes: Any, no: Any) -> Any:
-        return self._node("Where", self._node("Less", a, limit), yes, no)
-
-
-def _compute_parts(o: Any, raw: Any) -> dict[str, Any]:
+def _compute_parts(o: Formula, raw: Any) -> dict[str, Any]:
     """All parts of the days `raw`; whole numbers in float64, so exact in both worlds."""
-    days = o.div(raw, 1.0)
-    shifted = o.add(days, 719468.0)  # days since 0000-03-01
-    era = o.div(shifted, 146097.0)
-    doe = o.sub(shifted, o.mul(era, 146097.0))
-    leaps = o.sub(o.add(o.sub(doe, o.div(doe, 1460.0)), o.div(doe, 36524.0)), o.div(doe, 146096.0))
-    yoe = o.div(leaps, 365.0)
-    before = o.sub(o.add(o.mul(yoe, 365.0), o.div(yoe, 4.0)), o.div(yoe, 100.0))
-    doy = o.sub(doe, before)  # since 1 March
-    mp = o.div(o.add(o.mul(doy, 5.0), 2.0), 153.0)
-    month = o.if_less(mp, 10.0, o.add(mp, 3.0), o.sub(mp, 9.0))
-    march_year = o.add(yoe, o.mul(era, 400.0))
-    year = o.add(march_year, o.if_less(mp, 10.0, o.mul(mp, 0.0), o.add(o.mul(mp, 0.0), 1.0)))
-    last = o.sub(year, 1.0)
-    first_day = o.add(
-        o.sub(o.add(o.mul(last, 365.0), o.div(last, 4.0)), o.div(last, 100.0)), o.sub(o.div(last, 400.0), 719162.0)
-    )
-    turn = o.mul(days, 2 * np.pi / 365.2425)
+
+    def plus(a: Any, b: Any) -> Any:
+        return o.op("Add", a, b)
+
+    def minus(a: Any, b: Any) -> Any:
+        return o.op("Sub", a, b)
+
+    def times(a: Any, b: float) -> Any:
+        return o.op("Mul", a, b)
+
+    def whole(a: Any, b: float) -> Any:
+        return o.op("Floor", o.op("Div", a, b))
+
+    days = o.op("Floor", raw)
+    shifted = plus(days, 719468.0)  # days since 0000-03-01, so that the leap day ends a year
+    era = whole(shifted, 146097.0)  # 400 years
+    of_era = minus(shifted, times(era, 146097.0))
+    leaps = minus(plus(minus(of_era, whole(of_era, 1460.0)), whole(of_era, 36524.0)), whole(of_era, 146096.0))
+    year_of_era = whole(leaps, 365.0)
+    before = minus(plus(times(year_of_era, 365.0), whole(year_of_era, 4.0)), whole(year_of_era, 100.0))
+    since_march = minus(of_era, before)
+    march = whole(plus(times(since_march, 5.0), 2.0), 153.0)  # months since March
+    march_year = plus(year_of_era, times(era, 400.0))
+    year = o.less(march, 10.0, march_year, plus(march_year, 1.0))
+    last = minus(year, 1.0)
+    new_year = minus(plus(minus(plus(times(last, 365.0), whole(last, 4.0)), whole(last, 100.0)), whole(last, 400.0)), 719162.0)
+    turn = times(days, 2 * np.pi / 365.2425)
+    from_monday = plus(days, 3.0)
     return {
         "days": days,
         "year": year,
-        "month": month,
-        "day": o.add(o.sub(doy, o.div(o.add(o.mul(mp, 153.0), 2.0), 5.0)), 1.0),
-        "weekday": o.sub(o.add(days, 3.0), o.mul(o.div(o.add(days, 3.0), 7.0), 7.0)),
-        "day_of_year": o.add(o.sub(days, first_day), 1.0),
-        "year_sin": o.wave(turn, 0.0),
-        "year_cos": o.wave(turn, np.pi / 2),
+        "month": o.less(march, 10.0, plus(march, 3.0), minus(march, 9.0)),
+        "day": plus(minus(since_march, whole(plus(times(march, 153.0), 2.0), 5.0)), 1.0),
+        "weekday": minus(from_monday, times(whole(from_monday, 7.0), 7.0)),
+        "day_of_year": plus(minus(days, new_year), 1.0),
+        "year_sin": o.op("Sin", turn),
+        "year_cos": o.op("Sin", plus(turn, np.pi / 2)),
     }
 
 
