@@ -10,8 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from serving.settings import ROOT, Settings
-from serving.source import find_bundle
-from tideline.bundle import load_bundle
+from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
 SERVICE = "serving.service:TidelineService"
@@ -67,11 +66,10 @@ def _read_arguments() -> Settings:
 
 
 def _check_bundle(settings: Settings) -> str:
-    path, version = find_bundle(settings)
-    bundle = load_bundle(path)
+    bundle, version = open_bundle(settings)
     manifest = bundle.manifest
     simulated = ", trained on SIMULATED data" if manifest.provenance.get("simulated") else ""
-    return f"serving {manifest.task}: {manifest.model} {version or bundle.digest[:12]}{simulated}"
+    return f"serving {manifest.task}: {manifest.model} {version}{simulated}"
 
 
 def _check_port(settings: Settings) -> None:

@@ -75,7 +75,7 @@ class Application:
         champion = Champion(self.settings)
         model_meter = ModelMeter(champion.model)
         self._meter = RequestMeter()
-        self._batcher = Batcher(champion.predict, model_meter.observe, 2 * self.settings.max_rows)
+        self._batcher = Batcher(champion.predict, model_meter.observe, self.settings.max_pending_rows)
         self._model_json = msgspec.json.encode(champion.describe())
         self._api_json = msgspec.json.encode(describe_api(champion, self.settings))
         self._champion = champion

@@ -13,8 +13,8 @@ from serving.columns import as_number, describe_schema, to_date
 from serving.errors import UnanswerableRow
 from serving.schema import Row, RowDecoder
 from serving.settings import Settings
-from serving.source import find_bundle
-from tideline.bundle import Bundle, load_bundle
+from serving.source import open_bundle
+from tideline.bundle import Bundle
 from tideline.contracts import Column, TidelineError
 from tideline.predictor import Prediction, Predictor
 
@@ -39,12 +39,8 @@ class Champion:
     """
 
     def __init__(self, settings: Settings) -> None:
-        path, version = find_bundle(settings)
-        self.bundle: Bundle = load_bundle(path)
+        self.bundle, self.version = open_bundle(settings)
         self.manifest = self.bundle.manifest
-        if settings.task and self.manifest.task != settings.task:
-            raise TidelineError(f"asked to serve {settings.task!r}, but {path} is a bundle of {self.manifest.task!r}")
-        self.version = version or self.bundle.digest[:12]
         self.decoder = RowDecoder(self.manifest.columns, settings.max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = _find_examples(self.bundle)

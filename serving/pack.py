@@ -19,12 +19,14 @@ import yaml
 
 import tideline
 from serving.settings import PACKED, ROOT, Settings
-from serving.source import find_bundle
-from tideline.bundle import load_bundle
+from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
 REQUIREMENTS = ("bentoml", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "pyyaml")
-_LIST_MODULES = "import sys, serving.champion\nprint(*(m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'tideline'))"
+_LIST_MODULES = """
+import sys, serving.champion
+print(*(module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "tideline"), sep="\n")
+"""
 
 
 def main() -> int:
@@ -47,13 +49,11 @@ def pack_service(settings: Settings) -> str:
 
     Raises TidelineError if there is no bundle, it is broken, or BentoML refuses.
     """
-    path, name = find_bundle(settings)
-    bundle = load_bundle(path)
-    name = name or bundle.digest[:12]
+    bundle, name = open_bundle(settings)
     with tempfile.TemporaryDirectory(prefix="tideline-pack-") as folder:
         context = Path(folder)
         _copy_code(context)
-        shutil.copytree(path, context / PACKED.name / name)
+        shutil.copytree(bundle.path, context / PACKED.name / name)
         description = {
             "service": "serving.service:TidelineService",
             "name": f"tideline_{bundle.manifest.task}",
@@ -87,7 +87,7 @@ def _copy_code(context: Path) -> None:
     # A fresh interpreter says which modules the server needs: this one may have imported more.
     listed = subprocess.run([sys.executable, "-c", _LIST_MODULES], cwd=ROOT, capture_output=True, text=True, check=True)
     package = Path(tideline.__file__).parent
-    for file in map(Path, listed.stdout.split()):
+    for file in map(Path, listed.stdout.splitlines()):
         target = context / "tideline" / file.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)

@@ -11,8 +11,7 @@ import bentoml
 
 from serving.app import Application
 from serving.settings import Settings
-from serving.source import find_bundle
-from tideline.bundle import load_bundle
+from serving.source import open_bundle
 
 SETTINGS = Settings.from_environment()
 application = Application(SETTINGS)
@@ -45,7 +44,7 @@ class TidelineService:
     @staticmethod
     def check() -> None:
         """Before the first worker starts: a broken bundle ends the server instead of starting workers over and over."""
-        load_bundle(find_bundle(SETTINGS)[0])
+        open_bundle(SETTINGS)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

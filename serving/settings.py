@@ -55,8 +55,9 @@ class Settings:
     """What the server needs to know besides its bundle; each field names its environment variable.
 
     task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder,
-    instead of the champion. The limits are for one request. `timeout` is the longest a request may take altogether, in
-    seconds; its body has to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
+    instead of the champion. The limits are for one request, except that `max_pending_rows` is how many rows of large
+    requests may wait for their turn. `timeout` is the longest that a request may take altogether, in seconds; its body
+    has to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
     """
 
     task: str = _setting("", "TIDELINE_TASK", str.strip)
@@ -66,6 +67,7 @@ class Settings:
     port: int = _setting(3000, PREFIX + "PORT", _port)
     workers: int = _setting(1, PREFIX + "WORKERS", _count)
     max_rows: int = _setting(10_000, PREFIX + "MAX_ROWS", _count)
+    max_pending_rows: int = _setting(20_000, PREFIX + "MAX_PENDING_ROWS", _count)
     max_body_bytes: int = _setting(16 * 2**20, PREFIX + "MAX_BODY_BYTES", _count)
     timeout: float = _setting(10.0, PREFIX + "TIMEOUT", _seconds)
 

@@ -5,25 +5,42 @@ from __future__ import annotations
 from pathlib import Path
 
 from serving.settings import PACKED, Settings
-from tideline.champion import champion_bundle
+from tideline.bundle import Bundle, load_bundle
+from tideline.champion import champion_bundle, read_pointer
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
 
 
-def find_bundle(settings: Settings) -> tuple[Path, str]:
-    """Folder and version of the bundle to serve: the one that the settings name, the one packed with this code, or the
-    task's champion. The version of a bundle outside the registry is "" (its digest stands for it).
+def open_bundle(settings: Settings) -> tuple[Bundle, str]:
+    """The bundle to serve, verified, and its version: the name in the registry, or the start of its digest.
 
-    Raises TidelineError if there is none.
+    Raises TidelineError if there is none, if it is broken or not the one that was promoted, or if it is not of the task
+    that the settings ask for.
     """
+    path, version, promoted = _find_bundle(settings)
+    bundle = load_bundle(path)
+    if promoted and bundle.digest != promoted:
+        raise TidelineError(
+            f"{path} has digest {bundle.digest}, but {promoted} was promoted; roll back "
+            f"(`tideline rollback {settings.task}`) or restore it from a backup"
+        )
+    if settings.task and bundle.manifest.task != settings.task:
+        raise TidelineError(f"asked to serve {settings.task!r}, but {path} is a bundle of {bundle.manifest.task!r}")
+    return bundle, version or bundle.digest[:12]
+
+
+def _find_bundle(settings: Settings) -> tuple[Path, str, str]:
+    """Folder, version and promoted digest of the bundle that the settings name (which has neither), of the one packed with
+    this code (which has no digest), or of the task's champion."""
     if settings.bundle is not None:
-        return settings.bundle, ""
+        return settings.bundle, "", ""
     if PACKED.is_dir():
         folders = sorted(p for p in PACKED.iterdir() if p.is_dir())
         if len(folders) != 1:
             raise TidelineError(f"{PACKED} holds {len(folders)} bundles instead of one; pack the service again")
-        return folders[0], folders[0].name
+        return folders[0], folders[0].name, ""
     if not settings.task:
         raise TidelineError("no task to serve; say which: `make serve TASK=housing`, or set TIDELINE_TASK")
-    path = champion_bundle(Layout(settings.task, settings.home))
-    return path, path.name
+    layout = Layout(settings.task, settings.home)
+    path, pointer = champion_bundle(layout), read_pointer(layout)
+    return path, path.name, pointer.digest if pointer else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import onnx
 import pandas as pd
 from onnx import TensorProto, helper
 
-from tideline.bundle import Bundle, load_bundle
+from tideline.bundle import Bundle, finish, load_bundle
 from tideline.contracts import Column, Slice, Source, Split, Task
 from tideline.layout import Layout
 from tideline.params import Params, load_params
+from tideline.predictor import Predictor, columns_from_frame
+from tideline.selection import select
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = (
@@ -38,7 +41,7 @@ SPLIT = "5" * 64
 
 
 def make_frame(rows: int, seed: int = 0) -> pd.DataFrame:
-    """price = 3 size + 40 (kind is b) + noise of deviation 10; the pet follows size; some sizes and kinds are missing."""
+    """price = 3 size + 40 (kind is b) + noise of deviation 10; the pet follows size; some cells are missing."""
     random = np.random.default_rng(seed)
     size, kind = random.uniform(0, 100, rows), random.choice(["a", "b"], rows)
     odds = np.stack([np.full(rows, 0.0), size / 10 - 5, np.full(rows, -1.0)], axis=1) + random.gumbel(size=(rows, 3))
@@ -60,7 +63,8 @@ def make_graph(task: Task, slope: float = 3.0, bonus: float = 40.0, clip: bool =
         helper.make_tensor_value_info(c.name, TensorProto.STRING if c.is_text else TensorProto.DOUBLE, [None, 1])
         for c in task.columns
     ]
-    node, constants = helper.make_node, dict(fifty=50.0, slope=slope, start=100.0, nothing=0.0, low=0.0, high=1_000.0)
+    node = helper.make_node
+    constants = {"fifty": 50.0, "slope": slope, "start": 100.0, "nothing": 0.0, "low": 0.0, "high": 1_000.0}
     nodes = [
         node("IsNaN", ["size"], ["lost"]),
         node("Where", ["lost", "fifty", "size"], ["whole"]),
@@ -79,7 +83,7 @@ def make_graph(task: Task, slope: float = 3.0, bonus: float = 40.0, clip: bool =
         ]
         output = helper.make_tensor_value_info("prediction", TensorProto.FLOAT, [None, 1])
     else:
-        constants |= dict(thirty=30.0, five=5.0, one=1.0)
+        constants |= {"thirty": 30.0, "five": 5.0, "one": 1.0}
         nodes += [
             node("Div", ["grown", "thirty"], ["scaled"]),
             node("Sub", ["scaled", "five"], ["dog"]),
@@ -99,8 +103,6 @@ def make_graph(task: Task, slope: float = 3.0, bonus: float = 40.0, clip: bool =
 
 def small_params(**changes: Any) -> Params:
     """The project's own parameters with changes."""
-    from dataclasses import replace
-
     return replace(load_params(ROOT / "params.yaml"), **changes)
 
 
@@ -123,8 +125,6 @@ def write_contender(
     layout: Layout, task: Task, model: str, mean: float, slope: float = 3.0, parity: bool = True, bonus: float = 40.0
 ) -> None:
     """A trained and exported model; its out-of-fold predictions are the graph's on the training rows."""
-    from tideline.predictor import Predictor, columns_from_frame
-
     path = layout.export(model) / "model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(make_graph(task, slope, bonus))
@@ -132,8 +132,9 @@ def write_contender(
     write(path.with_name("parity.json"), {"passed": parity, "max_rel": 1e-6 if parity else 0.5, "max_abs": 0.1,
           "rows": 10, "edge_rows": 2, "worst": worst, "floor": 1.0, "relative": 1e-4})  # fmt: skip
     metric = "rmse" if task.problem == "regression" else "log_loss"
-    write(layout.train(model) / "train.json", {"model": model, "family": "law", "device": "cpu", "params": {},
-          "scores": [mean, mean], "metric": metric, "mean": mean, "std": 0.1, "seconds": 1.0, "curve": None})  # fmt: skip
+    record = {"family": "law", "device": "cpu", "params": {}, "seconds": 1.0, "curve": None}
+    scores = {"metric": metric, "scores": [mean, mean], "mean": mean, "std": 0.1}
+    write(layout.train(model) / "train.json", {"model": model, **record, **scores})
     train = pd.read_parquet(layout.split / "train.parquet")
     found = Predictor.from_graph(path, task).predict(columns_from_frame(task, train))
     predicted = found.values if task.problem == "regression" else found.probabilities
@@ -143,10 +144,6 @@ def write_contender(
 
 def ship(layout: Layout, task: Task, slope: float = 3.0, bonus: float = 40.0, latency: float = 20.0) -> Bundle:
     """Selection, true figures on the test rows, and the finished bundle of one model."""
-    from tideline.bundle import finish
-    from tideline.predictor import Predictor, columns_from_frame
-    from tideline.selection import select
-
     write_contender(layout, task, "linear", 1.0, slope, bonus=bonus)
     params = small_params(models=("linear",))
     select(task, params, layout)

@@ -151,7 +151,7 @@ def test_columns_from_frame_take_every_way_to_write_a_date_or_a_gap() -> None:
 
 
 def test_inference_and_registry_load_no_training_library() -> None:
-    heavy = "pandas sklearn torch tensorflow lightgbm skl2onnx onnx great_expectations pyarrow scipy optuna".split()
+    heavy = ["pandas", "sklearn", "torch", "tensorflow", "lightgbm", "skl2onnx", "onnx", "great_expectations", "optuna"]
     code = (
         "import sys, tideline.predictor, tideline.registry, tideline.bundle, tideline.sketch, tideline.champion\n"
         f"print(*(set(sys.modules) & set({heavy!r})))"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -299,9 +300,8 @@ def test_killed_promotion_leaves_a_whole_champion_and_can_be_repeated(
 
 def test_two_promotions_at_once_wait_for_each_other(layout: Layout) -> None:
     offer(layout, "good")
-    code = KILLER.replace("step, params", "step, params", 1)
     runs = [
-        subprocess.Popen([sys.executable, "-c", code, str(layout.root), "live"], cwd=ROOT, stderr=subprocess.PIPE)
+        subprocess.Popen([sys.executable, "-c", KILLER, str(layout.root), "alive"], cwd=ROOT, stderr=subprocess.PIPE)
         for _ in range(2)
     ]
     errors = [run.communicate()[1].decode() for run in runs]
@@ -409,7 +409,7 @@ def test_ledger_is_chained_and_altered_lines_are_named(tmp_path: Path) -> None:
     content = write_ledger(path, 4)
     entries = read_ledger(path).entries
     assert [e.seq for e in entries] == [1, 2, 3, 4] and entries[0].previous == START
-    assert all(b.previous == a.hash for a, b in zip(entries, entries[1:], strict=False))
+    assert all(b.previous == a.hash for a, b in pairwise(entries))
     lines = content.splitlines(keepends=True)
     for broken, line in (
         ([lines[0], lines[2], lines[3]], 2),  # one taken out

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,24 @@ from numpy.typing import NDArray
 from tideline.contracts import Interval, TidelineError
 
 BINS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Widths:
+    """An interval's bins as arrays, for many look-ups: inner edges (k,) and half-widths (k + 1,)."""
+
+    level: float
+    edges: NDArray[np.float64]
+    widths: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, interval: Interval) -> Self:
+        """The arrays of one level."""
+        return cls(interval.level, np.array(interval.edges, dtype=np.float64), np.array(interval.widths))
+
+    def find(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Half-width (n,) of each predicted value (n,)."""
+        return self.widths[self.edges.searchsorted(values, side="right")]
 
 
 def fit_intervals(
@@ -56,8 +76,7 @@ def fit_sets(
 
 def find_width(interval: Interval, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half-width (n,) of each predicted value (n,)."""
-    widths = np.asarray(interval.widths, dtype=np.float64)
-    return widths[np.searchsorted(np.asarray(interval.edges, dtype=np.float64), values, side="right")]
+    return Widths.of(interval).find(values)
 
 
 def find_members(interval: Interval, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

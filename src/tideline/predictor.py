@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from tideline.bundle import MODEL, Bundle, load_bundle
-from tideline.conformal import find_members, find_width
+from tideline.conformal import Widths, find_members
 from tideline.contracts import Column, Interval, Manifest, Task, TidelineError
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class Predictor:
         self.intervals, self.chunk, self.place = intervals, chunk, place
         self.regression = contract.problem == "regression"
         self.session = open_session(model, place, threads, provider)
+        self._widths = tuple(map(Widths.of, intervals)) if self.regression else ()
         self._output = "prediction" if self.regression else "probabilities"
         self._text = tuple((c.name, c.is_text) for c in contract.columns)
         self._known = frozenset(c.name for c in contract.columns)
@@ -141,12 +142,12 @@ class Predictor:
 
     def _finish_values(self, values: NDArray[np.float64]) -> Prediction:
         bands = []
-        for interval in self.intervals:
-            width = find_width(interval, values)
+        for at_level in self._widths:
+            width = at_level.find(values)
             lower, upper = values - width, values + width
             if self.clip is not None:
                 lower, upper = np.maximum(lower, self.clip[0]), np.minimum(upper, self.clip[1])
-            bands.append(Band(interval.level, lower, upper))
+            bands.append(Band(at_level.level, lower, upper))
         return Prediction(values, np.empty((len(values), 0)), (), tuple(bands), ())
 
     def _finish_classes(self, probabilities: NDArray[np.float64]) -> Prediction:

@@ -14,8 +14,8 @@ from tideline.contracts import BuildContext, ModelSpec, Task, TidelineError
 from tideline.layout import Layout
 from tideline.params import Params
 
-# Families whose fits share nothing in a process, so that several fold fits run side by side on one thread each.
-SIDE_BY_SIDE = frozenset({"naive", "svm", "trees", "boosting"})
+# TensorFlow's state belongs to the process; all other families fit several folds side by side, on one thread each.
+ALONE = frozenset({"tensorflow"})
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,20 @@ def fit_all(
 
     A fitted estimator does not depend on how many run side by side.
     """
-    workers = min(context.threads, len(jobs)) if spec.family in SIDE_BY_SIDE else 1
-    if workers == 1:
-        for X, y in jobs:
-            yield _fit(spec, settings, context, X, y)
-        return
-    single = replace(context, threads=1)
-    with ThreadPoolExecutor(workers) as pool:
+    from threadpoolctl import threadpool_limits
+
+    workers = 1 if spec.family in ALONE else min(context.threads, len(jobs))
+    single = replace(context, threads=max(1, context.threads // workers))
+    with threadpool_limits(single.threads, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(lambda job: _fit(spec, settings, single, *job), jobs)
 
 
 def _fit(spec: ModelSpec, settings: Mapping[str, Any], context: BuildContext, X: np.ndarray, y: np.ndarray) -> Any:
+    from threadpoolctl import threadpool_limits
+
     try:
         estimator = spec.build(settings, context)
     except (KeyError, TypeError) as error:
         raise TidelineError(f"model {spec.name}: parameters {dict(settings)} do not fit it ({error})") from error
-    return estimator.fit(X, y)
+    with threadpool_limits(context.threads, user_api="openmp"):  # OpenMP's limit belongs to the thread
+        return estimator.fit(X, y)

@@ -42,10 +42,7 @@ class TorchCore:
         self.device_ = choose_device(self.asked)
         torch.set_num_threads(self.threads)
         self.classes_ = int(z.max()) + 1 if self.problem == "classification" else 0
-        devices = [0] if self.device_ == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(self.seed)
-            self._train(X, z)
+        self._train(X, z)
 
     def _train(self, X: np.ndarray, z: np.ndarray) -> None:
         import torch
@@ -57,7 +54,7 @@ class TorchCore:
         t = torch.as_tensor(z, device=self.device_).to(kind)
         self._parameters = [torch.nn.Parameter(torch.as_tensor(a, device=self.device_)) for a in self._draw(X.shape[1])]
         optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
-        rng = np.random.default_rng(self.seed)
+        rng, dice = np.random.default_rng(self.seed), torch.Generator(self.device_).manual_seed(self.seed)
         steps = recipe.epochs * max(1, len(fit) // min(recipe.batch, len(fit)))
         rows = torch.as_tensor(held, device=self.device_)
         best, best_loss, worse, step = self._copy(), np.inf, 0, 0
@@ -68,7 +65,7 @@ class TorchCore:
                 for group in optimizer.param_groups:
                     group["lr"] = cosine_rate(step, steps, recipe.learning_rate)
                 chosen = torch.as_tensor(fit[batch], device=self.device_)
-                loss = self._loss(self._forward(x[chosen], training=True), t[chosen], members=True)
+                loss = self._loss(self._forward(x[chosen], dice), t[chosen], members=True)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -135,8 +132,8 @@ class TorchCore:
         others = [p for i, p in enumerate(self._parameters) if i < first or (i - first) % 2 == 1]
         return [{"params": weights, "weight_decay": self.recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
-    def _forward(self, x: Any, training: bool = False) -> Any:
-        """Outputs [members, n, out] of inputs [n, n_features]."""
+    def _forward(self, x: Any, dice: Any = None) -> Any:
+        """Outputs [members, n, out] of inputs [n, n_features]; units drop out where there are `dice` to throw."""
         import torch
 
         first, h = 0, x
@@ -148,7 +145,10 @@ class TorchCore:
         for i in range(0, len(layers), 2):
             h = torch.baddbmm(layers[i + 1], h, layers[i])
             if i < len(layers) - 2:
-                h = torch.nn.functional.dropout(torch.nn.functional.silu(h), self.recipe.dropout, training)
+                h = torch.nn.functional.silu(h)
+                if dice is not None and self.recipe.dropout > 0:
+                    kept = torch.rand(h.shape, generator=dice, device=h.device) >= self.recipe.dropout
+                    h = h * kept / (1.0 - self.recipe.dropout)
         return h
 
     def _loss(self, out: Any, t: Any, members: bool) -> Any:

@@ -17,6 +17,7 @@ from tideline.transforms._neighbour_search import Reference
 from tideline.transforms._onnx import Graph
 
 VARIANCE_FLOOR = 1e-6  # keeps the root of a difference of squares away from rounding noise
+GRID = 1e6  # features are rounded to a millionth: a difference that is zero but for rounding is zero, in both worlds
 RIDGE, PRIOR_SLOPE = 0.05, 0.5  # of the local regression on log `per`
 EFFECTS = ("price", "deviation", "per", "local_price", "slope")
 
@@ -65,7 +66,9 @@ class Neighbours(BlockTransform):
         if y is None:
             raise self._fail("needs the target to be fitted")
         if not self.coordinates or not self.similar or self.per not in self.similar:
-            raise self._fail("needs `coordinates` (column -> scale), `similar` (column -> width) and `per`, one of them")
+            raise self._fail(
+                "needs `coordinates` (column -> scale), `similar` (column -> width) and `per`, one of them"
+            )
         if np.isnan(X).any() or not np.all(y > 0):
             raise self._fail("takes no missing values and a target above zero; put impute_median before it")
         most = int(max(*self.ks, *self.make_up))
@@ -120,7 +123,7 @@ class Neighbours(BlockTransform):
         moments = np.matmul(weights, values) / weights.sum(axis=2, keepdims=True)
         mean, square, by, x, xx, xy = (moments[:, :, i] for i in range(6))
         slope = (xy - x * mean + RIDGE * PRIOR_SLOPE) / (xx - x * x + RIDGE)
-        return np.concatenate(
+        features = np.concatenate(
             [
                 np.log(distance[:, [k - 1 for k in self.ks]] + 0.1),
                 target[:, :3] + self.level_,
@@ -137,6 +140,7 @@ class Neighbours(BlockTransform):
             ],
             axis=1,
         )
+        return np.asarray(np.rint(features * GRID) / GRID)
 
     def _names(self, columns: list[str]) -> list[str]:
         similar = list(self.similar or {})
@@ -171,9 +175,7 @@ class Neighbours(BlockTransform):
         around = add("MatMul", self.averages_[1].T, make_up)
         gap = add("Gather", difference, np.array([self.per_]), axis=2)
         weights = _kernels.emit(graph, distance, add("Div", difference, self.width_), gap)
-        values = add(
-            "Concat", target, square, per, gap, add("Mul", gap, gap), add("Mul", gap, target), axis=2
-        )
+        values = add("Concat", target, square, per, gap, add("Mul", gap, gap), add("Mul", gap, target), axis=2)
         total = add("ReduceSum", weights, np.array([2]), keepdims=1)
         moments = add("Div", add("MatMul", weights, values), total)
 
@@ -195,24 +197,23 @@ class Neighbours(BlockTransform):
             return add("Reshape", of, np.array([0, -1]))
 
         places_of_k = np.array([k - 1 for k in self.ks])
-        return str(
-            add(
-                "Concat",
-                flat(add("Log", add("Add", add("Gather", distance, places_of_k, axis=1), np.float64(0.1)))),
-                add("Add", flat(add("Gather", target, np.array([0, 1, 2]), axis=1)), level),
-                add("Add", column(plain, 0), level),
-                deviation(column(plain, 1), column(plain, 0)),
-                column(plain, 2),
-                flat(around),
-                flat(add("Sub", around, own)),
-                price(mean),
-                deviation(second, mean),
-                by,
-                price(add("Sub", mean, add("Mul", slope, gx))),
-                slope,
-                axis=1,
-            )
+        features = add(
+            "Concat",
+            flat(add("Log", add("Add", add("Gather", distance, places_of_k, axis=1), np.float64(0.1)))),
+            add("Add", flat(add("Gather", target, np.array([0, 1, 2]), axis=1)), level),
+            add("Add", column(plain, 0), level),
+            deviation(column(plain, 1), column(plain, 0)),
+            column(plain, 2),
+            flat(around),
+            flat(add("Sub", around, own)),
+            price(mean),
+            deviation(second, mean),
+            by,
+            price(add("Sub", mean, add("Mul", slope, gx))),
+            slope,
+            axis=1,
         )
+        return str(add("Div", add("Round", add("Mul", features, np.float64(GRID))), np.float64(GRID)))
 
 
 def _averaging(ks: Sequence[int], most: int) -> np.ndarray:
@@ -233,8 +234,6 @@ def _example() -> tuple[Any, Any]:
         }
     )
     return frame, np.exp(0.1 * frame["income"] + 0.1 * frame["latitude"]).to_numpy()
-
-
 
 
 SPEC = make_spec(
