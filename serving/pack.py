@@ -23,7 +23,7 @@ from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
 REQUIREMENTS = ("bentoml", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "pyyaml")
-_LIST_MODULES = """
+_LIST_MODULES = r"""
 import sys, serving.champion
 print(*(module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "tideline"), sep="\n")
 """

@@ -30,8 +30,8 @@ def open_bundle(settings: Settings) -> tuple[Bundle, str]:
 
 
 def _find_bundle(settings: Settings) -> tuple[Path, str, str]:
-    """Folder, version and promoted digest of the bundle that the settings name (which has neither), of the one packed with
-    this code (which has no digest), or of the task's champion."""
+    """Folder, version and promoted digest: of the bundle that the settings name (which has neither), of the one packed
+    with this code (which has no digest), or of the task's champion."""
     if settings.bundle is not None:
         return settings.bundle, "", ""
     if PACKED.is_dir():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from tideline import catalog
 from tideline.contracts import Block, Step, Task, TidelineError
+from tideline.files import write_file, write_json
 from tideline.layout import Layout
 from tideline.params import Params
 from tideline.progress import stage
@@ -67,8 +67,8 @@ def _build_step(task: Task, block: Block, step: Step, own: Mapping[str, Any]) ->
     params = {**step.params, **own}
     if spec.uses_target and (task.problem != "regression" or task.split.kind == "time"):
         raise TidelineError(
-            f"task {task.name}: block {block.name!r} uses {step.transform}, which learns from a numeric target and from "
-            "rows of any time; it fits regression tasks whose split is not by time"
+            f"task {task.name}: block {block.name!r} uses {step.transform}, which learns from a numeric target and "
+            "from rows of any time; it fits regression tasks whose split is not by time"
         )
     if step.transform == "one_hot" and "categories" not in params:
         columns = {c.name: c for c in task.columns}
@@ -87,7 +87,8 @@ def encode_target(task: Task, frame: pd.DataFrame) -> np.ndarray:
     codes = values.map({name: i for i, name in enumerate(task.classes)}.get)
     if codes.isna().any():
         stranger = values[codes.isna()].iloc[0]
-        raise TidelineError(f"task {task.name}: class {stranger!r} is not among {', '.join(task.classes)}; validate first")
+        known = ", ".join(task.classes)
+        raise TidelineError(f"task {task.name}: class {stranger!r} is not among {known}; validate the data first")
     return np.asarray(codes, np.int64)
 
 
@@ -106,7 +107,8 @@ def iterate_folds(task: Task, frame: pd.DataFrame, folds: np.ndarray) -> Iterato
         else:
             fit = np.flatnonzero(folds != number)
         if not len(fit) or not len(val):
-            raise TidelineError(f"task {task.name}: fold {number} has {len(fit)} rows to fit, {len(val)} to score; split again")
+            counts = f"{len(fit)} rows to fit, {len(val)} to score"
+            raise TidelineError(f"task {task.name}: fold {number} has {counts}; split again")
         yield Fold(fit, val)
 
 
@@ -157,10 +159,8 @@ def make_feed(task: Task, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     feed = {}
     for column in task.columns:
         values = frame[column.name]
-        if column.is_text:
-            cells = np.where(values.isna(), "", values.astype(object))
-        else:
-            cells = np.asarray(values, np.float64)
+        text = np.where(values.isna(), "", values.astype(object)) if column.is_text else None
+        cells = np.asarray(values, np.float64) if text is None else text
         feed[column.name] = cells.reshape(-1, 1)
     return feed
 
@@ -194,14 +194,14 @@ def build_features(task: Task, params: Params, layout: Layout) -> None:
         model = export_preprocess(task, preprocess)
         largest = _check_graph(task, preprocess, model, raw.iloc[:CHECKED_ROWS])
         folder = layout.features
-        folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / "matrices.npz", lambda path: _save_arrays(path, arrays))
-        _replace(folder / "preprocess.joblib", lambda path: joblib.dump(preprocess, path))
-        _replace(folder / "preprocess.onnx", lambda path: path.write_bytes(model.SerializeToString(deterministic=True)))
+        write_file(folder / "matrices.npz", lambda path: _save_arrays(path, arrays))
+        write_file(folder / "preprocess.joblib", lambda path: joblib.dump(preprocess, path))
+        write_file(folder / "preprocess.onnx", lambda path: path.write_bytes(model.SerializeToString(deterministic=True)))
         record = {"names": names, "hash": _hash_arrays(names, arrays), "preparation": chosen, "onnx_max_rel": largest}
-        _replace(folder / "features.json", lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+        write_json(folder / "features.json", record)
         log.say(f"{len(names)} features from {len(raw.columns)} raw columns, {len(y):,} rows, {len(parts)} folds")
-        log.say(f"ONNX agrees on {min(CHECKED_ROWS, len(raw))} rows (largest relative difference {largest:.1e}): {folder}")
+        checked = min(CHECKED_ROWS, len(raw))
+        log.say(f"ONNX agrees on {checked} rows (largest relative difference {largest:.1e}): {folder}")
 
 
 def _check_graph(task: Task, preprocess: ColumnTransformer, model: onnx.ModelProto, rows: pd.DataFrame) -> float:
@@ -235,9 +235,3 @@ def _hash_arrays(names: list[str], arrays: Mapping[str, np.ndarray]) -> str:
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with path.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-
-
-def _replace(path: Path, write: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    write(part)
-    os.replace(part, path)

@@ -34,10 +34,3 @@ def server(regression_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) 
     }
     with RealServer(arguments, home, **limits) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def classifier(classification_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    """Serves the classification bundle."""
-    with RealServer(["--bundle", str(classification_bundle.path)], tmp_path_factory.mktemp("home")) as running:
-        yield running

@@ -122,11 +122,11 @@ KEYS = st.sampled_from([*ROW, "rows", "x"])
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(list(ROW.values())),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=8),
-    max_leaves=20,
+    max_leaves=8,
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.one_of(JSON, st.fixed_dictionaries({"rows": st.lists(st.fixed_dictionaries(dict.fromkeys(ROW, JSON)))})))
 def test_any_json_is_decoded_or_refused(value: Any) -> None:
     try:
@@ -138,7 +138,7 @@ def test_any_json_is_decoded_or_refused(value: Any) -> None:
         assert all(len(v) == len(rows) for v in DECODER.to_columns(rows).values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 200), st.integers(0, 3))
 def test_any_bytes_are_decoded_or_refused(noise: bytes, position: int, dropped: int) -> None:
     body = json.dumps({"rows": [ROW]}, ensure_ascii=False).encode()

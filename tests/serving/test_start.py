@@ -60,6 +60,14 @@ def test_a_broken_champion_is_refused_by_name(registry: Path) -> None:
     assert "model.onnx has sha256" in done.stderr
 
 
+def test_a_champion_that_was_not_promoted_is_refused(registry: Path) -> None:
+    pointer = registry / "registry/toy/champion.json"
+    pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "digest": "0" * 64}))
+    done = start(registry, "--task", "toy")
+    assert done.returncode == 1
+    assert f"but {'0' * 64} was promoted" in done.stderr
+
+
 def test_bentoml_itself_refuses_a_broken_champion_at_once(registry: Path) -> None:
     next(registry.glob("registry/toy/versions/*/reference.json")).unlink()
     done = subprocess.run(
@@ -92,9 +100,7 @@ def test_an_unknown_setting_and_a_wrong_task_are_errors(registry: Path, regressi
     assert "is a bundle of 'toy'" in done.stderr
 
 
-def test_the_champion_is_served_by_several_workers_and_stops_in_order(
-    registry: Path, regression_bundle: Bundle
-) -> None:
+def test_several_workers_serve_the_champion_and_stop_in_order(registry: Path, regression_bundle: Bundle) -> None:
     with RealServer(["--task", "toy"], registry, TIDELINE_SERVING_WORKERS="2", TIDELINE_SERVING_TIMEOUT="5") as server:
         assert f"serving toy: by_hand v0001-{regression_bundle.digest[:8]}" in server.log
         assert server.predict([ROW]).json()["model"]["version"] == f"v0001-{regression_bundle.digest[:8]}"

@@ -50,7 +50,8 @@ class NumpyFormula:
 
     _FUNCTIONS = {  # noqa: RUF012
         "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide, "MatMul": np.matmul, "Max": np.maximum,
-        "Min": np.minimum, "Floor": np.floor, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Abs": np.abs, "Sin": np.sin,
+        "Min": np.minimum, "Floor": np.floor, "Sqrt": np.sqrt, "Exp": np.exp, "Log": np.log, "Abs": np.abs,
+        "Sin": np.sin,
     }  # fmt: skip
 
     def op(self, name: str, *values: Any) -> Any:

@@ -69,7 +69,8 @@ def _compute_parts(o: Formula, raw: Any) -> dict[str, Any]:
     march_year = plus(year_of_era, times(era, 400.0))
     year = o.less(march, 10.0, march_year, plus(march_year, 1.0))
     last = minus(year, 1.0)
-    new_year = minus(plus(minus(plus(times(last, 365.0), whole(last, 4.0)), whole(last, 100.0)), whole(last, 400.0)), 719162.0)
+    leap_days = plus(minus(whole(last, 4.0), whole(last, 100.0)), whole(last, 400.0))
+    new_year = minus(plus(times(last, 365.0), leap_days), 719162.0)
     turn = times(days, 2 * np.pi / 365.2425)
     from_monday = plus(days, 3.0)
     return {

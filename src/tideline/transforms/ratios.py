@@ -15,8 +15,8 @@ class Ratios(BlockTransform):
     """Each entry of `ratios` is a new feature: name -> (above, below).
 
     `above` and `below` are a column's name or a list of names whose values are multiplied; an empty
-    `below` divides by nothing. What cannot be computed (division by zero, a missing part) is NaN. With `keep` the columns
-    themselves come first.
+    `below` divides by nothing. What cannot be computed (division by zero, a missing part) is NaN. With `keep`
+    the columns themselves come first.
     """
 
     def __init__(self, ratios: Mapping[str, Any] | None = None, keep: bool = False) -> None:
