@@ -43,10 +43,12 @@ def build_environment(settings: Settings) -> dict[str, str]:
 
     BentoML empties the folder of metrics there whenever a server starts, so two servers must not share it.
     """
-    home = settings.home / ".tideline" / "bentoml" / str(settings.port)
-    home.mkdir(parents=True, exist_ok=True)
-    quiet = {"DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
-    return {"BENTOML_HOME": str(home), **os.environ, **settings.to_environment(), **quiet}
+    environment = {**os.environ, **settings.to_environment(), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
+    if "BENTOML_HOME" not in environment:
+        home = settings.home / ".tideline" / "bentoml" / str(settings.port)
+        home.mkdir(parents=True, exist_ok=True)
+        environment["BENTOML_HOME"] = str(home)
+    return environment
 
 
 def _read_arguments() -> Settings:

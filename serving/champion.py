@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from serving.columns import as_number, describe_schema, to_date
-from serving.errors import UnanswerableRow
+from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row, RowDecoder
 from serving.settings import Settings
 from serving.source import open_bundle
@@ -43,12 +43,18 @@ class Champion:
         self.manifest = self.bundle.manifest
         self.decoder = RowDecoder(self.manifest.columns, settings.max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
-        self.examples = _find_examples(self.bundle)
+        self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
         self._predictor = Predictor(self.bundle, threads=1)
         if self.examples:
             self.predict(
                 self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]}))
             )  # warm: the first run is slow
+
+    def _is_taken(self, example: dict[str, Any]) -> bool:
+        try:
+            return bool(self.decoder.decode(_ENCODER.encode({"rows": [example]})))
+        except Refusal:  # a training row may break a rule that only warns
+            return False
 
     def predict(self, rows: Sequence[Row]) -> Answers:
         """Answers of decoded rows. Raises UnanswerableRow if the model gives no finite number for one of them."""
@@ -121,7 +127,7 @@ def _find_examples(bundle: Bundle) -> list[dict[str, Any]]:
     """Real training rows of the reference sketch, as a client would send them."""
     sample = bundle.read_reference()["sample"]
     rows = range(min((len(sample[c.name]) for c in bundle.manifest.columns), default=0))
-    return [{c.name: _to_plain(c, sample[c.name][i]) for c in bundle.manifest.columns} for i in rows[:3]]
+    return [{c.name: _to_plain(c, sample[c.name][i]) for c in bundle.manifest.columns} for i in rows[:20]]
 
 
 def _to_plain(column: Column, value: Any) -> Any:

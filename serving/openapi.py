@@ -120,7 +120,7 @@ def _response(champion: Champion) -> dict[str, Any]:
     if manifest.problem == "regression":
         unit = f" ({manifest.target.unit})" if manifest.target.unit else ""
         answers = {"type": "array", "items": number, "description": f"{manifest.target.name}{unit}, one a row"}
-        bounds = {"type": "array", "prefixItems": [number, number], "minItems": 2, "maxItems": 2}
+        bounds = {"type": "array", "items": number, "minItems": 2, "maxItems": 2}
         parts = {"intervals": _by_level(levels, bounds, "Lower and upper bound by coverage")}
     else:
         name = {"type": "string", "enum": list(manifest.classes)}

@@ -109,6 +109,7 @@ def test_page_says_the_figures_and_who_is_out(pages: dict[str, Path]) -> None:
     assert write_share(record["coverage"]["0.8"]["coverage"]) in words
     assert "out of the contest: parity failed, by 0.3" in words
     assert "d" * 64 in words and "People on board" in words
+    assert "&#34;predictions&#34;: [" in words and "&#34;intervals&#34;: {&#34;0.8&#34;: [[" in words
     assert "make serve TASK=harbour" in words and "day&#34;: &#34;2020-" in pages["harbour"].read_text()
 
 

@@ -73,7 +73,7 @@ def test_candidate_carries_the_whole_contract(layout: Layout) -> None:
 
 def test_naive_wins_only_honestly_and_it_is_said(layout: Layout, capsys: pytest.CaptureFixture[str]) -> None:
     select(RENT, small_params(models=("naive", "lightgbm")), layout)
-    assert "no other model passed parity" in capsys.readouterr().out
+    assert "no other model may be selected" in capsys.readouterr().out
     write_contender(layout, RENT, "linear", 95.0)
     select(RENT, small_params(models=("naive", "linear")), layout)
     assert "the others learnt nothing" in capsys.readouterr().out
@@ -82,10 +82,13 @@ def test_naive_wins_only_honestly_and_it_is_said(layout: Layout, capsys: pytest.
 
 def test_nothing_to_select_is_an_error_with_every_reason(layout: Layout) -> None:
     train = layout.train("linear") / "train.json"
-    write(train, {**json.loads(train.read_text()), "mean": float("nan")})
+    nothing = float("nan")
+    write(train, {**json.loads(train.read_text()), "mean": nothing, "std": nothing, "scores": [nothing, 1.0]})
     with pytest.raises(TidelineError, match=r"lightgbm: parity failed.*; linear: its cross-validation error is nan"):
         select(RENT, small_params(models=("linear", "lightgbm")), layout)
     assert not layout.candidate.exists()
+    select(RENT, small_params(models=MODELS), layout)  # an undefined score is null in the leaderboard, and refused
+    assert read_selection(layout)["leaderboard"][-1]["scores"] == [None, 1.0]  # type: ignore[index]
 
 
 def test_absent_record_is_an_error_that_names_it(layout: Layout) -> None:

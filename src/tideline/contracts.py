@@ -109,7 +109,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Slice:
-    """A part of the test rows that is scored by itself: by category, by bins of a column, or by a predicate on the frame."""
+    """Parts of the test rows that are scored by themselves: one per category of `by`, or per bin of it."""
 
     name: str
     by: str
@@ -256,7 +256,7 @@ class Manifest:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(raw) - known)
         if unknown:
-            raise TidelineError(f"manifest: unknown keys {unknown}; it was written by a newer version, upgrade tideline")
+            raise TidelineError(f"manifest: unknown keys {unknown}; a newer tideline wrote it; upgrade")
         values = dict(raw)
         try:
             values["columns"] = tuple(_column(c) for c in raw["columns"])

@@ -107,15 +107,19 @@ def score_baselines(
 def give_example(
     task: Task, manifest: Manifest, frame: pd.DataFrame, prediction: Prediction
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The first test row as it would be sent to the server, and the model's answer to it."""
+    """The first test row as it would be sent to the server, and what it would answer beside the model's name."""
     row = frame.iloc[0]
     request = {c.name: _plain(row[c.name], c.kind) for c in manifest.columns}
     if task.problem == "regression":
-        answer: dict[str, Any] = {"prediction": float(prediction.values[0])}
-        for band in prediction.intervals:
-            answer[f"interval_{band.level:.0%}".rstrip("%")] = [float(band.lower[0]), float(band.upper[0])]
-    else:
-        answer = {"prediction": prediction.classes[0], "probability": float(prediction.probabilities[0].max())}
+        bands = {f"{b.level:g}": [[float(b.lower[0]), float(b.upper[0])]] for b in prediction.intervals}
+        return request, {"predictions": [float(prediction.values[0])], "intervals": bands}
+    names, shares = prediction.names, prediction.probabilities[0].tolist()
+    sets = {f"{s.level:g}": [[names[i] for i in np.flatnonzero(s.members[0])]] for s in prediction.sets}
+    answer = {
+        "predictions": prediction.classes[:1],
+        "probabilities": [dict(zip(names, shares, strict=True))],
+        "sets": sets,
+    }
     return request, answer
 
 

@@ -14,8 +14,8 @@ from tideline.files import write_file, write_json
 from tideline.layout import Layout
 from tideline.models._blend import Blend, blend_nets, merge_nets
 from tideline.models._folds import make_context, predict
-from tideline.parity import Comparison, judge, make_edge_rows, make_threshold_rows, open_session, run_chunks
 from tideline.params import Params
+from tideline.parity import Comparison, judge, make_edge_rows, make_threshold_rows, open_session, run_chunks
 from tideline.progress import Log, stage
 
 if TYPE_CHECKING:

@@ -140,18 +140,29 @@ def export_preprocess(task: Task, preprocess: ColumnTransformer) -> onnx.ModelPr
         catalog.get_transform(name).register()
     inputs = [(c.name, (StringTensorType if c.is_text else DoubleTensorType)([None, 1])) for c in task.columns]
     width = len(preprocess.get_feature_names_out())
-    model = convert_sklearn(
+    model: onnx.ModelProto = convert_sklearn(
         Pipeline([("pre", preprocess), ("cast", CastTransformer(dtype=np.float32))]),
         name=f"{task.name}_preprocess",
         initial_types=inputs,
         final_types=[("X", FloatTensorType([None, width]))],
         target_opset=OPSET,
     )
+    _restore_names(model.graph, [c.name for c in task.columns])
     model.ir_version = 10
     del model.opset_import[:]
     model.opset_import.extend(onnx_.helper.make_opsetid(domain, version) for domain, version in OPSET.items())
     onnx_.checker.check_model(model, full_check=True)
     return model
+
+
+def _restore_names(graph: onnx.GraphProto, names: list[str]) -> None:
+    """Give the inputs the columns' own names: skl2onnx writes `a b` as `a_b`."""
+    renamed = {entry.name: name for entry, name in zip(graph.input, names, strict=True)}
+    for entry in graph.input:
+        entry.name = renamed[entry.name]
+    for node in graph.node:
+        for i, value in enumerate(node.input):
+            node.input[i] = renamed.get(value, value)
 
 
 def make_feed(task: Task, frame: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -196,7 +207,8 @@ def build_features(task: Task, params: Params, layout: Layout) -> None:
         folder = layout.features
         write_file(folder / "matrices.npz", lambda path: _save_arrays(path, arrays))
         write_file(folder / "preprocess.joblib", lambda path: joblib.dump(preprocess, path))
-        write_file(folder / "preprocess.onnx", lambda path: path.write_bytes(model.SerializeToString(deterministic=True)))
+        graph = model.SerializeToString(deterministic=True)
+        write_file(folder / "preprocess.onnx", lambda path: path.write_bytes(graph))
         record = {"names": names, "hash": _hash_arrays(names, arrays), "preparation": chosen, "onnx_max_rel": largest}
         write_json(folder / "features.json", record)
         log.say(f"{len(names)} features from {len(raw.columns)} raw columns, {len(y):,} rows, {len(parts)} folds")

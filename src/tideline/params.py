@@ -106,7 +106,8 @@ def _record(kind: Any, raw: Any, place: str) -> Any:
 
 
 def _value(kind: Any, raw: Any, place: str) -> Any:
-    origin, args = getattr(kind, "__origin__", None), getattr(kind, "__args__", ())
+    origin = getattr(kind, "__origin__", None)
+    args: tuple[Any, ...] = getattr(kind, "__args__", ())
     if is_dataclass(kind):
         return _record(kind, raw, place)
     if origin is Literal:

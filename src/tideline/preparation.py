@@ -76,9 +76,7 @@ def score_choices(
     return float(np.mean(scores))
 
 
-def _score_fold(
-    task: Task, seed: int, X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray
-) -> float:
+def _score_fold(task: Task, seed: int, X: np.ndarray, y: np.ndarray, X_val: np.ndarray, y_val: np.ndarray) -> float:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.metrics import log_loss
 
@@ -92,9 +90,7 @@ def _score_fold(
     return float(log_loss(y_val, np.clip(probabilities, 1e-15, 1), labels=np.arange(len(task.classes))))
 
 
-def _open_study(
-    task: Task, params: Params, layout: Layout, space: Mapping[str, list[Any]], split: str
-) -> optuna.Study:
+def _open_study(task: Task, params: Params, layout: Layout, space: Mapping[str, list[Any]], split: str) -> optuna.Study:
     """The study, new or continued; its name changes with whatever would make old trials wrong."""
     import optuna
 

@@ -14,7 +14,7 @@ from tideline.params import Params
 from tideline.predictor import Prediction, Predictor
 
 SINGLE_ROWS, BATCH_ROWS, BATCHES = 200, 1_000, 3
-IMPORTANCE_REPEATS, IMPORTANCE_BUDGET, IMPORTANCE_ROWS = 3, 24_000, (300, 1_000)  # budget: rows predicted in all
+IMPORTANCE_REPEATS, IMPORTANCE_BUDGET, IMPORTANCE_ROWS = 3, 18_000, (300, 1_000)  # budget: rows predicted in all
 
 Columns = Mapping[str, np.ndarray]
 

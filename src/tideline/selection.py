@@ -54,7 +54,8 @@ def select(task: Task, params: Params, layout: Layout) -> None:
         remarks = _remark(passed)
         for remark in remarks:
             log.say(remark)
-        score = f"{winner['metric']} {winner['mean']:,.6g} ± {winner['std']:,.4g}"
+        spread = "" if winner["std"] is None else f" ± {winner['std']:,.4g}"
+        score = f"{winner['metric']} {winner['mean']:,.6g}{spread}"
         log.say(f"winner: {winner['model']}, {score} in cross-validation")
 
         actual, predicted = read_validated(layout, winner["model"])
@@ -181,11 +182,12 @@ def list_versions() -> dict[str, str]:
 
 def _read_contender(layout: Layout, name: str) -> dict[str, Any]:
     trained, parity = _read(layout.train(name) / "train.json"), _read(layout.export(name) / "parity.json")
-    mean = trained["mean"] if math.isfinite(trained["mean"]) else None
+    mean = _finite(trained["mean"])
     refused = None
     if not parity["passed"]:
         worst = "; ".join(f"row {w['row']}: {w['framework']} against {w['onnx']}" for w in parity["worst"][:3])
-        refused = f"parity failed, relative difference {parity['max_rel']:.3g} (worst: {worst})"
+        largest = "not finite" if parity["max_rel"] is None else format(parity["max_rel"], ".3g")
+        refused = f"parity failed, relative difference {largest} (worst: {worst})"
     elif mean is None:
         refused = f"its cross-validation error is {trained['mean']}"
     return {
@@ -193,8 +195,8 @@ def _read_contender(layout: Layout, name: str) -> dict[str, Any]:
         "family": trained["family"],
         "metric": trained["metric"],
         "mean": mean,
-        "std": trained["std"],
-        "scores": trained["scores"],
+        "std": _finite(trained["std"]),
+        "scores": [_finite(score) for score in trained["scores"]],
         "device": trained["device"],
         "seconds": trained["seconds"],
         "parity": {"passed": parity["passed"], "max_rel": parity["max_rel"]},
@@ -202,11 +204,15 @@ def _read_contender(layout: Layout, name: str) -> dict[str, Any]:
     }
 
 
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value
+
+
 def _remark(passed: list[dict[str, Any]]) -> list[str]:
     if passed[0]["model"] != NAIVE:
         return []
     if len(passed) == 1:
-        return ["naive wins because no other model passed parity; it will not be promoted over anything"]
+        return ["naive wins because no other model may be selected; the gate will refuse it"]
     return [f"naive has the lowest error of {len(passed)} models: the others learnt nothing from these columns"]
 
 

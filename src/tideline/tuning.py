@@ -79,7 +79,10 @@ def _search(
     budget: Budget,
     log: Log,
 ) -> None:
-    """Run the trials that are left. Sampler seeds follow from the trial's place, so a continued search is the same search."""
+    """Run the trials that are left.
+
+    Sampler seeds follow from the trial's place, so a continued search is the same search.
+    """
     import optuna
 
     defaults, space = dict(spec.defaults[problem]), spec.space[problem]
@@ -144,7 +147,8 @@ def _distribution(name: str, rule: Mapping[str, Any]) -> Any:
 def _finished(study: optuna.Study) -> list[Any]:
     from optuna.trial import TrialState
 
-    return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    finished: list[Any] = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return finished
 
 
 def _scored(study: optuna.Study) -> bool:

@@ -1,4 +1,4 @@
-"""Every transform of the catalogue: behaves like scikit-learn's, and its ONNX nodes compute the same float64 numbers."""
+"""Every transform of the catalogue behaves like scikit-learn's, and its ONNX nodes compute the same float64 numbers."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def convert(transformer: Any, name: str, frame: pd.DataFrame) -> onnx.ModelProto
     catalog.get_transform(name).register()
     kind = StringTensorType if is_text(frame) else DoubleTensorType
     inputs = [("x", kind([None, frame.shape[1]]))]
-    return convert_sklearn(transformer, initial_types=inputs, target_opset={"": 21, "ai.onnx.ml": 3})
+    return convert_sklearn(transformer, name, initial_types=inputs, target_opset={"": 21, "ai.onnx.ml": 3})
 
 
 def run(session: onnxruntime.InferenceSession, rows: pd.DataFrame) -> np.ndarray:
@@ -120,8 +120,8 @@ def test_input_is_not_changed(name: str) -> None:
 def test_wrong_columns_are_refused(name: str) -> None:
     transformer, frame, y = make(name)
     transformer.fit(frame, y)
-    with pytest.raises(ValueError, match="features"):
-        transformer.transform(frame.to_numpy()[:, :0].reshape(len(frame), 0))
+    with pytest.raises(ValueError, match="feature names"):
+        transformer.transform(frame.assign(more=frame.iloc[:, 0]))
     with pytest.raises(ValueError, match="feature names"):
         transformer.transform(frame.rename(columns={frame.columns[0]: "another"}))
 

@@ -16,7 +16,7 @@ COLUMNS = (
     Column("rooms", "integer", 1, 1000, unit="rooms", description="Rooms"),
     Column("bed rooms", "integer", 1, 500, missing=0.1, description="Bedrooms"),
     Column("élan (m/s)", "number", description="Unbounded"),
-    Column("built", "date", 0, 20_000, description="Day of building"),
+    Column("built", "date", description="Day of building"),
     Column("sea", "category", categories=("inland", "near bay", 'is"land'), description="Where it lies"),
     Column("owner", "category", missing=0.2, description="Any text"),
 )

@@ -56,7 +56,7 @@ def blend_nets(nets: Mapping[str, onnx.ModelProto], weights: Mapping[str, float]
             node.output[:] = [prefix + tensor for tensor in node.output]
         nodes.extend(graph.node)
         constants.extend(graph.initializer)
-        constants.append(numpy_helper.from_array(np.float64(weight), f"{prefix}weight"))
+        constants.append(numpy_helper.from_array(np.asarray(weight, np.float64), f"{prefix}weight"))
         nodes.append(helper.make_node("Cast", [prefix + output], [f"{prefix}wide"], to=TensorProto.DOUBLE))
         nodes.append(helper.make_node("Mul", [f"{prefix}wide", f"{prefix}weight"], [f"{prefix}term"]))
         terms.append(f"{prefix}term")

@@ -16,6 +16,7 @@ from tideline.models._trees import CUTS, Tree, emit_trees
 
 OWN = ("members", "num_iterations", "target", "offset")
 STAGES = 10
+ZERO = np.float32(1e-35)  # LightGBM's kZeroThreshold
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class BoosterCore:
             "seed": seed,
             "num_threads": self.threads,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "feature_pre_filter": False,
             "verbose": -1,
         }
@@ -182,7 +183,7 @@ def read_trees(text: str, width: int) -> Iterator[Tree]:
         decision = _numbers(fields["decision_type"], np.int64)
         if (decision & 1).any():
             raise TidelineError("lightgbm: splits on categories have no ONNX form here; encode the column first")
-        threshold = _numbers(fields["threshold"], np.float64)
+        threshold = _around_zero(_numbers(fields["threshold"], np.float64))
         children = [_numbers(fields[side], np.int64) for side in ("left_child", "right_child")]
         left, right = (np.where(child < 0, inner + ~child, child) for child in children)
         # A missing value goes the default way only where the split has learnt one; elsewhere it counts as zero.
@@ -196,6 +197,13 @@ def read_trees(text: str, width: int) -> Iterator[Tree]:
             value=np.concatenate([np.zeros(inner), leaves])[:, None],
             first=number % width,
         )
+
+
+def _around_zero(threshold: np.ndarray) -> np.ndarray:
+    """LightGBM reads every value up to 1e-35 as zero; thresholds that say the same of float32 values as they are."""
+    below = float(np.nextafter(-ZERO, np.float32(-np.inf)))
+    held = np.where((threshold >= -float(ZERO)) & (threshold < 0.0), below, threshold)
+    return np.where((threshold >= 0.0) & (threshold < float(ZERO)), float(ZERO), held)
 
 
 def _numbers(text: str, dtype: Any) -> np.ndarray:

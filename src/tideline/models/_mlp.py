@@ -38,7 +38,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Weights:
-    """All weights, float32. `frequency` and `phase` (n_features, f); layers of W (members, in, out) and b (members, 1, out)."""
+    """All weights, float32.
+
+    `frequency` and `phase` are (n_features, f), a layer is W (members, in, out) and b (members, 1, out).
+    """
 
     frequency: np.ndarray | None
     phase: np.ndarray | None

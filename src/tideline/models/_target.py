@@ -15,7 +15,7 @@ MODES = ("none", "standard", "log", "sqrt")
 
 @dataclass(frozen=True)
 class Target:
-    """y <-> z: `none` leaves y, `standard` centres and scales it, `log` and `sqrt` do so with log(1 + y) and with y's root."""
+    """y <-> z: `none` leaves y, `standard` centres and scales it, the others do so with log(1 + y) or with y's root."""
 
     mode: str
     mean: float
@@ -23,7 +23,7 @@ class Target:
 
     @classmethod
     def fit(cls, y: np.ndarray, mode: str) -> Self:
-        """Learn mean and scale of y (n,). Raises TidelineError for an unknown mode, or a y that has no log(1 + y) or root."""
+        """Learn mean and scale of y (n,). Raises TidelineError for an unknown mode, or a y that it cannot bend."""
         if mode not in MODES:
             raise TidelineError(f"model parameter target is {mode!r}; expected one of {', '.join(MODES)}")
         if mode == "none":

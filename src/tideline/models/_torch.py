@@ -52,7 +52,9 @@ class TorchCore:
         kind = torch.long if self.classes_ else torch.float32
         x = torch.as_tensor(X, device=self.device_)
         t = torch.as_tensor(z, device=self.device_).to(kind)
-        self._parameters = [torch.nn.Parameter(torch.as_tensor(a, device=self.device_)) for a in self._draw(X.shape[1])]
+        self._parameters: list[Any] = [
+            torch.nn.Parameter(torch.as_tensor(a, device=self.device_)) for a in self._draw(X.shape[1])
+        ]
         optimizer = torch.optim.AdamW(self._groups(), lr=recipe.learning_rate, betas=(0.9, 0.99))
         rng, dice = np.random.default_rng(self.seed), torch.Generator(self.device_).manual_seed(self.seed)
         steps = recipe.epochs * max(1, len(fit) // min(recipe.batch, len(fit)))

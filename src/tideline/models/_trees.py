@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ CUTS = (24, 100)  # where boosting's sums are cut, in trees
 class Tree:
     """Node arrays (m,): a row goes left if x[feature] <= threshold; a leaf has left < 0.
 
-    `value` (m, k) holds what a leaf adds to outputs `first`..`first + k - 1`; `missing_left` says where a missing value goes.
+    `value` (m, k) holds what a leaf adds to outputs `first`..`first + k - 1`; `missing_left` says where a
+    missing value goes.
     """
 
     feature: np.ndarray
@@ -42,7 +44,7 @@ def emit_trees(net: Net, x: str, trees: Sequence[Tree], width: int, cuts: Sequen
     in float64: boosting's first trees carry nearly all of the sum, so the many small ones after them round finely.
     """
     edges = [0, *(cut for cut in cuts if cut < len(trees)), len(trees)]
-    parts = [_emit_part(net, x, trees[i:j], width) for i, j in zip(edges, edges[1:], strict=False)]
+    parts = [_emit_part(net, x, trees[i:j], width) for i, j in itertools.pairwise(edges)]
     return parts[0] if len(parts) == 1 else net.op("Sum", *parts)
 
 

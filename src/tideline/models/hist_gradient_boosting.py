@@ -17,8 +17,8 @@ def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
     return Tabular(HistogramCore(settings, context.problem), context, target)
 
 
-COMMON = {"learning_rate": 0.08, "max_features": 0.3, "early_stopping": True, "validation_fraction": 0.1}
-SPACE = {
+COMMON = {"learning_rate": 0.1, "max_features": 0.2, "early_stopping": True, "validation_fraction": 0.1}
+SPACE: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 0.02, "high": 0.3, "log": True},
     "max_leaf_nodes": {"low": 7, "high": 63, "log": True},
     "min_samples_leaf": {"low": 5, "high": 60, "log": True},
@@ -33,7 +33,7 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
-            "max_iter": 300,
+            "max_iter": 160,
             "max_leaf_nodes": 24,
             "min_samples_leaf": 20,
             "l2_regularization": 2.0,
@@ -42,7 +42,7 @@ SPEC = ModelSpec(
         },
         "classification": {
             **COMMON,
-            "max_iter": 150,
+            "max_iter": 100,
             "max_leaf_nodes": 15,
             "min_samples_leaf": 10,
             "l2_regularization": 1.0,

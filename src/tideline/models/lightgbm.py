@@ -25,7 +25,7 @@ COMMON = {
     "lambda_l2": 2.0,
     "max_bin": 127,
 }
-SPACE = {
+SPACE: dict[str, dict[str, Any]] = {
     "learning_rate": {"low": 0.02, "high": 0.15, "log": True},
     "num_leaves": {"low": 7, "high": 63, "log": True},
     "min_data_in_leaf": {"low": 3, "high": 60, "log": True},

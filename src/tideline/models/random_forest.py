@@ -38,8 +38,14 @@ SPEC = ModelSpec(
     build=build,
     to_onnx=to_onnx,
     defaults={
-        "regression": {"n_estimators": 100, "max_features": 0.15, "min_samples_leaf": 4, "target": "standard"},
-        "classification": {"n_estimators": 200, "max_features": "sqrt", "min_samples_leaf": 1},
+        "regression": {
+            "n_estimators": 60,
+            "max_features": 0.12,
+            "max_samples": 0.5,
+            "min_samples_leaf": 4,
+            "target": "standard",
+        },
+        "classification": {"n_estimators": 150, "max_features": "sqrt", "min_samples_leaf": 1},
     },
     space={
         "regression": {

@@ -21,6 +21,7 @@ class SupportVectors:
         self.C = C
         self.gamma = gamma
         self.seed = seed
+        self.rate_ = gamma
 
     def scores(self, X: np.ndarray) -> np.ndarray:
         """Scores float64 (n, k)."""
@@ -75,7 +76,10 @@ class RegressionCore(SupportVectors):
 
 
 class ClassificationCore(SupportVectors):
-    """One machine for each class against the rest; probabilities are a softmax of the scores, as warm as out-of-fold rows ask for."""
+    """One machine for each class against the rest.
+
+    Probabilities are a softmax of the scores, as warm as out-of-fold rows ask for.
+    """
 
     def fit(self, X: np.ndarray, z: np.ndarray) -> None:
         from scipy.optimize import minimize_scalar
@@ -140,7 +144,7 @@ SPEC = ModelSpec(
     build=build,
     to_onnx=to_onnx,
     defaults={
-        "regression": {"C": 2.0, "gamma": 0.3, "epsilon": 0.15, "target": "log", "max_rows": 4000},
+        "regression": {"C": 2.0, "gamma": 0.3, "epsilon": 0.2, "target": "log", "max_rows": 6000},
         "classification": {"C": 5.0, "gamma": 0.5, "max_rows": 4000},
     },
     space={

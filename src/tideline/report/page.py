@@ -61,7 +61,7 @@ def render_page(evidence: Evidence) -> str:
         learning=[(c, curves.draw_learning(c, c.curve)) for c in evidence.contenders if c.curve],
         facts=tables.list_facts(evidence),
         request=_request(evidence),
-        answer=json.dumps(evidence.answer, indent=2, ensure_ascii=False),
+        answer=_answer(evidence),
         **(_draw_regression(evidence) if is_regression else _draw_classification(evidence)),
     )
 
@@ -113,3 +113,9 @@ def _draw_classification(evidence: Evidence) -> dict[str, Any]:
 
 def _request(evidence: Evidence) -> str:
     return json.dumps(evidence.request, ensure_ascii=False).replace("'", "'\\''")
+
+
+def _answer(evidence: Evidence) -> str:
+    """JSON, one line a key."""
+    lines = [f"  {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in evidence.answer.items()]
+    return "{\n" + ",\n".join(lines) + "\n}"

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (  # type: ignore[attr-defined]
+from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
     validate_data,

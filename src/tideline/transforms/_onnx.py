@@ -28,6 +28,8 @@ class Graph:
 
         values = np.asarray(array)
         name = str(self._scope.get_unique_variable_name("constant"))
+        kind: int
+        content: list[Any]
         if values.dtype.kind in "UO":
             kind, content = TensorProto.STRING, [str(v).encode() for v in values.ravel()]
         elif values.dtype.kind == "b":

@@ -233,7 +233,7 @@ def _example() -> tuple[Any, Any]:
             "age": draw.integers(1, 52, 400).astype(float),
         }
     )
-    return frame, np.exp(0.1 * frame["income"] + 0.1 * frame["latitude"]).to_numpy()
+    return frame, np.exp(0.1 * frame["income"].to_numpy() + 0.1 * frame["latitude"].to_numpy())
 
 
 SPEC = make_spec(
