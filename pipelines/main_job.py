@@ -13,13 +13,12 @@ import sys
 import time
 from typing import Any
 
+from pipelines.local_server import LocalServer
 from tideline import catalog
 from tideline.contracts import Task, TidelineError
 from tideline.layout import Layout
 from tideline.params import load_params
 from tideline.progress import say
-
-from pipelines.local_server import LocalServer
 
 
 def main() -> int:
@@ -112,8 +111,6 @@ def summarise(task: Task, layout: Layout, metrics: dict[str, Any], built: float)
     if metrics["provenance"].get("simulated"):
         lines.insert(0, "NOTE      SIMULATED DATA: these figures say nothing about the real world")
     return "\n".join(lines)
-
-
 
 
 if __name__ == "__main__":

@@ -185,7 +185,9 @@ def _read_contender(layout: Layout, name: str) -> dict[str, Any]:
     mean = _finite(trained["mean"])
     refused = None
     if not parity["passed"]:
-        worst = "; ".join(f"row {w['row']}: {w['framework']} against {w['onnx']}" for w in parity["worst"][:3])
+        worst = "; ".join(
+            f"{w['row']}: {_short(w['framework'])} against {_short(w['onnx'])}" for w in parity["worst"][:3]
+        )
         largest = "not finite" if parity["max_rel"] is None else format(parity["max_rel"], ".3g")
         refused = f"parity failed, relative difference {largest} (worst: {worst})"
     elif mean is None:
@@ -227,3 +229,7 @@ def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     write_durably(temporary, content)
     temporary.replace(path)
+
+
+def _short(value: Any) -> str:
+    return format(value, ".6g") if isinstance(value, int | float) else str(value)

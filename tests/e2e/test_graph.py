@@ -32,7 +32,9 @@ def test_metrics_have_the_stable_keys_and_beat_the_book(project: Project) -> Non
     assert metrics["provenance"]["simulated"] is False
     low, high = metrics["test"]["rmse_ci95"]
     assert low < metrics["test"]["rmse"] < high
-    assert metrics["test"]["rmse"] < 43_000 < metrics["baseline"]["linear"]["rmse"] < metrics["baseline"]["naive"]["rmse"]
+    assert (
+        metrics["test"]["rmse"] < 43_000 < metrics["baseline"]["linear"]["rmse"] < metrics["baseline"]["naive"]["rmse"]
+    )
     assert set(metrics["cv"]) == {*MODELS, "blend"}
     assert metrics["parity"]["max_rel"] <= 1e-4
     assert 0.77 < metrics["coverage"]["0.8"]["coverage"] < 0.83

@@ -67,9 +67,7 @@ class OneHot(BlockTransform):
     def emit(self, graph: Graph, x: str) -> str:
         from onnx import TensorProto
 
-        parts = [
-            graph.add("Equal", graph.columns(x, [j]), known[None, :]) for j, known in enumerate(self.categories_)
-        ]
+        parts = [graph.add("Equal", graph.columns(x, [j]), known[None, :]) for j, known in enumerate(self.categories_)]
         joined = parts[0] if len(parts) == 1 else graph.add("Concat", *parts, axis=1)
         return str(graph.add("Cast", joined, to=TensorProto.DOUBLE))
 

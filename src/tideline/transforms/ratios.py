@@ -80,6 +80,5 @@ def _example() -> tuple[Any, Any]:
     return example_frame({"a": (1, 9), "b": (1, 5), "c": (-1, 1)})
 
 
-
 SPEC = make_spec("ratios", Ratios, _example, "quotients and products of columns")
 EXAMPLE_PARAMS = {"ratios": {"a_per_b": ("a", "b"), "ab_per_c": (["a", "b"], "c"), "product": (["a", "c"], [])}}
