@@ -32,9 +32,8 @@ def test_metrics_have_the_stable_keys_and_beat_the_book(project: Project) -> Non
     assert metrics["provenance"]["simulated"] is False
     low, high = metrics["test"]["rmse_ci95"]
     assert low < metrics["test"]["rmse"] < high
-    assert (
-        metrics["test"]["rmse"] < 43_000 < metrics["baseline"]["linear"]["rmse"] < metrics["baseline"]["naive"]["rmse"]
-    )
+    assert metrics["test"]["rmse"] < 40_000 < metrics["baseline"]["naive"]["rmse"]
+    assert metrics["test"]["rmse"] < metrics["baseline"]["linear"]["rmse"]
     assert set(metrics["cv"]) == {*MODELS, "blend"}
     assert metrics["parity"]["max_rel"] <= 1e-4
     assert 0.77 < metrics["coverage"]["0.8"]["coverage"] < 0.83
@@ -73,7 +72,7 @@ def test_promote_then_status_history_and_refused_rollback(project: Project) -> N
 
 def test_violation_stops_the_graph_and_changes_nothing_below(project: Project, tmp_path: Path, data_dir: Path) -> None:
     source = (data_dir / "housing.csv").read_text().splitlines()
-    bad = source[:1000] + ["-122.2,37.8,21,100,20,50,-7,900.0,100000,ATLANTIS"] + source[1000:]
+    bad = [*source[:1000], "-122.2,37.8,21,100,20,50,-7,900.0,100000,ATLANTIS", *source[1000:]]
     (tmp_path / "housing.csv").write_text("\n".join(bad) + "\n")
     task = project.path / "src/tideline/tasks/housing.py"
     text = task.read_text()

@@ -40,14 +40,13 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
-            "num_iterations": 600,
+            "num_iterations": 700,
             "target": "standard",
             "offset": "none",
             "members": [
-                {"objective": "huber", "alpha": 0.43},
-                {"offset": "best"},
-                {"extra_trees": True, "num_iterations": 900},
-                {"objective": "fair", "fair_c": 0.43},
+                {"objective": "huber", "alpha": 0.43, "extra_trees": True, "num_iterations": 900},
+                {"offset": "best", "learning_rate": 0.04, "feature_fraction": 0.15},
+                {"target": "sqrt", "learning_rate": 0.08, "feature_fraction": 0.15, "num_iterations": 350},
             ],
         },
         "classification": {**COMMON, "num_iterations": 150, "num_leaves": 15, "members": [{}]},

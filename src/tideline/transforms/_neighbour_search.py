@@ -8,8 +8,8 @@ import numpy as np
 
 from tideline.transforms._onnx import Graph
 
-# Many rows share a place, or lie at mirrored distances. Rank j adds j * STEP to the squared distance: far above rounding
-# (about 1e-10 at squared norms of 1e6), far below any real difference in distance.
+# Many rows share a place, or lie at mirrored distances. Rank j adds j * STEP to the squared distance: far above
+# rounding (about 1e-10 at squared norms of 1e6), far below any real difference in distance.
 STEP = 1e-8
 SPARE = 64
 
@@ -27,7 +27,7 @@ class Reference:
     def search(self, queries: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
         """Numbers (n, k) of the nearest reference rows, nearest first.
 
-        With `group` (r,) the queries are the reference rows themselves, and a row of the query's own group is passed over.
+        With `group` (r,) the queries are the reference rows themselves; rows of a query's own group are passed over.
         """
         count = min(self.k + SPARE, len(self.points))
         while True:

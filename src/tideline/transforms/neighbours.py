@@ -1,7 +1,7 @@
 """What the nearest training rows say: their target, their target per income, their make-up, weighted in several ways.
 
-Out-of-fold when fitted: each training row asks only rows of other groups, so that no row sees its own target. In ONNX the
-search is one MatMul and one TopK over the reference rows, and every mean is one batched MatMul.
+Out-of-fold when fitted: each training row asks only rows of other groups, so that no row sees its own target. In ONNX
+the search is one MatMul and one TopK over the reference rows, and every mean is one batched MatMul.
 """
 
 from __future__ import annotations
