@@ -83,7 +83,7 @@ def test_the_blend_is_the_weighted_sum_of_its_members(exported: tuple[Task, Layo
     np.testing.assert_allclose(answer("blend"), expected, rtol=1e-6)
 
 
-def test_a_graph_that_disagrees_is_out_and_its_rows_are_named(exported: tuple[Task, Layout], monkeypatch: Any) -> None:
+def test_a_graph_that_disagrees_is_out_and_its_rows_are_named(exported: tuple[Task, Layout]) -> None:
     """The preparation on disk is changed after training, as a wrong converter would."""
     task, layout = exported
     path = layout.features / "preprocess.onnx"

@@ -100,8 +100,12 @@ def fit_all(
     """
     from threadpoolctl import threadpool_limits
 
-    workers = 1 if spec.family in ALONE else min(context.threads, len(jobs))
-    single = replace(context, threads=max(1, context.threads // workers))
+    if spec.family in ALONE or context.threads == 1:
+        for X, y in jobs:
+            yield _fit(spec, settings, context, X, y)
+        return
+    workers = min(context.threads, len(jobs))
+    single = replace(context, threads=context.threads // workers)
     with threadpool_limits(single.threads, user_api="blas"), ThreadPoolExecutor(workers) as pool:
         yield from pool.map(lambda job: _fit(spec, settings, single, *job), jobs)
 

@@ -130,6 +130,7 @@ class KerasCore:
                 "bi,kio->bko" if number == 0 else "bki,kio->bko",
                 output_shape=(members, size),
                 bias_axes="ko",
+                name=f"dense_{number}",
                 activation=None if last else "relu",
                 kernel_initializer=keras.initializers.RandomNormal(stddev=np.sqrt((0.1 if last else 2.0) / width)),
             )(h)
