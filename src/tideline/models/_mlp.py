@@ -67,6 +67,21 @@ def emit_mlp(net: Net, x: str, weights: Weights, activation: str, classes: int) 
     return net.op("ReduceMean", h, net.const(np.array([0], np.int64)), keepdims=0)
 
 
+def draw_layers(recipe: Recipe, width: int, classes: int, seed: int) -> list[np.ndarray]:
+    """First kernels (members, in, out) and biases (members, out), in turn, float32.
+
+    By He's rule; the last layer starts small.
+    """
+    rng, arrays = np.random.default_rng(seed), []
+    for size in recipe.hidden:
+        arrays.append(rng.normal(0.0, np.sqrt(2.0 / width), (recipe.members, width, size)))
+        arrays.append(np.zeros((recipe.members, size)))
+        width = size
+    arrays.append(rng.normal(0.0, np.sqrt(0.1 / width), (recipe.members, width, classes or 1)))
+    arrays.append(np.zeros((recipe.members, classes or 1)))
+    return [array.astype(np.float32) for array in arrays]
+
+
 def part_validation(
     z: np.ndarray, share: float, seed: int, time_ordered: bool, classes: int
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import BuildContext, TidelineError
-from tideline.models._mlp import Recipe, Weights, cosine_rate, draw_batches, emit_mlp, part_validation
+from tideline.models._mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
 from tideline.models._onnx import Net
 
 CHUNK = 4096  # rows predicted at a time
@@ -112,21 +112,14 @@ class TorchCore:
         return emit_mlp(net, x, self.weights_, "silu", self.classes_)
 
     def _draw(self, n_features: int) -> list[np.ndarray]:
-        """First weights: He's, frequencies around one wave per few deviations."""
-        recipe, rng = self.recipe, np.random.default_rng(self.seed + 1)
-        arrays, width = [], n_features
+        """First weights; frequencies around a wave or two per deviation."""
+        recipe, rng, waves = self.recipe, np.random.default_rng(self.seed + 2), []
         if recipe.frequencies:
-            arrays.append(rng.normal(0.0, 2.0, (n_features, recipe.frequencies)))
-            arrays.append(rng.uniform(-np.pi, np.pi, (n_features, recipe.frequencies)))
-            width += n_features * recipe.frequencies
-        for size in recipe.hidden:
-            arrays.append(rng.normal(0.0, np.sqrt(2.0 / width), (recipe.members, width, size)))
-            arrays.append(np.zeros((recipe.members, 1, size)))
-            width = size
-        out = self.classes_ or 1
-        arrays.append(rng.normal(0.0, np.sqrt(0.1 / width), (recipe.members, width, out)))
-        arrays.append(np.zeros((recipe.members, 1, out)))
-        return [a.astype(np.float32) for a in arrays]
+            shape = (n_features, recipe.frequencies)
+            waves = [rng.normal(0.0, 2.0, shape), rng.uniform(-np.pi, np.pi, shape)]
+        layers = draw_layers(recipe, n_features * (1 + recipe.frequencies), self.classes_, self.seed + 1)
+        biases = [a[:, None, :] if i % 2 else a for i, a in enumerate(layers)]
+        return [*(wave.astype(np.float32) for wave in waves), *biases]
 
     def _groups(self) -> list[dict[str, Any]]:
         first = 2 if self.recipe.frequencies else 0

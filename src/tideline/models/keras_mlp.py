@@ -17,7 +17,7 @@ def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
     return Tabular(KerasCore(recipe, context), context, params.get("target", "none"), scale=True)
 
 
-COMMON = {"members": 3, "learning_rate": 3e-3, "weight_decay": 0.01, "batch": 256, "patience": 6}
+COMMON = {"members": 2, "learning_rate": 3e-3, "weight_decay": 0.01, "batch": 256, "patience": 6}
 SPACE = {
     "learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
     "weight_decay": {"low": 1e-3, "high": 1.0, "log": True},

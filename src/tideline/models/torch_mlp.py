@@ -16,7 +16,7 @@ def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
     return Tabular(TorchCore(Recipe.read(params), context), context, params.get("target", "none"), scale=True)
 
 
-COMMON = {"members": 4, "frequencies": 0, "learning_rate": 3e-3, "batch": 256, "patience": 8}
+COMMON = {"members": 3, "frequencies": 0, "learning_rate": 3e-3, "batch": 256, "patience": 6}
 SPACE = {
     "learning_rate": {"low": 5e-4, "high": 1e-2, "log": True},
     "weight_decay": {"low": 1e-3, "high": 1.0, "log": True},
@@ -33,10 +33,10 @@ SPEC = ModelSpec(
             "hidden": [128, 64],
             "dropout": 0.1,
             "weight_decay": 0.05,
-            "epochs": 25,
-            "target": "log",
+            "epochs": 12,
+            "target": "standard",
         },
-        "classification": {**COMMON, "hidden": [128, 64], "dropout": 0.2, "weight_decay": 0.05, "epochs": 60},
+        "classification": {**COMMON, "hidden": [128, 64], "dropout": 0.2, "weight_decay": 0.05, "epochs": 40},
     },
     space={"regression": SPACE, "classification": SPACE},
     description="Multilayer perceptrons (PyTorch)",
