@@ -15,7 +15,7 @@ from tideline.models._folds import measure, metric_name
 from tideline.params import Params
 from tideline.progress import stage
 
-FAINT = 0.02  # a member with a smaller weight costs time and brings nothing
+FAINT = 0.05  # a member with a smaller weight costs time and brings nothing
 
 
 def blend(task: Task, params: Params, layout: Layout) -> None:
@@ -25,9 +25,11 @@ def blend(task: Task, params: Params, layout: Layout) -> None:
     chosen without that fold. Raises TidelineError if there is nothing to blend.
     """
     with stage("blend", task.name) as log:
-        names = [name for name in params.models if name != "naive"]
+        names = [name for name in params.models if name in params.blend.candidates]
         if not names:
-            raise TidelineError("blend: params.yaml lists no model besides naive; add some to models")
+            raise TidelineError(
+                f"blend: none of blend.candidates ({', '.join(params.blend.candidates)}) is in models; mend params.yaml"
+            )
         with np.load(layout.features / "matrices.npz") as file:
             y = file["y"]
             folds = [

@@ -33,6 +33,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Blend:
+    candidates: tuple[str, ...]
     members: int
 
 
