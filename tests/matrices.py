@@ -21,7 +21,7 @@ from tideline.features import (
     select_columns,
 )
 from tideline.layout import Layout
-from tideline.params import Params
+from tideline.params import Blend, Params
 
 FEATURES = (
     Block("numbers", ("size", "floor"), (Step("impute_median"),)),
@@ -30,6 +30,7 @@ FEATURES = (
 RENTS: Task = replace(RENT, features=FEATURES)
 ANIMALS: Task = replace(PETS, features=FEATURES)
 ROWS = 300
+QUICK_BLEND = Blend(candidates=("linear", "decision_tree", "hist_gradient_boosting"), members=3)
 
 
 def prepare(root: Path, task: Task, folds: int = 3, skipped: int = 0) -> Layout:
@@ -62,4 +63,5 @@ def prepare(root: Path, task: Task, folds: int = 3, skipped: int = 0) -> Layout:
 
 def few_params(**changes: Any) -> Params:
     """The project's parameters, with quick models and no searches."""
-    return small_params(**{"models": ("naive", "linear", "decision_tree"), "tuning": {}, "device": "cpu", **changes})
+    quick = {"models": ("naive", "linear", "decision_tree"), "tuning": {}, "device": "cpu", "blend": QUICK_BLEND}
+    return small_params(**{**quick, **changes})

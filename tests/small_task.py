@@ -128,7 +128,7 @@ def write_contender(
     path = layout.export(model) / "model.onnx"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(make_graph(task, slope, bonus))
-    worst = [{"row": 7, "framework": 1.0, "onnx": 1.5}]
+    worst = [{"row": "training row 7", "framework": 1.0, "onnx": 1.5}]
     write(path.with_name("parity.json"), {"passed": parity, "max_rel": 1e-6 if parity else 0.5, "max_abs": 0.1,
           "rows": 10, "edge_rows": 2, "worst": worst, "floor": 1.0, "relative": 1e-4})  # fmt: skip
     metric = "rmse" if task.problem == "regression" else "log_loss"

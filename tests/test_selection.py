@@ -43,7 +43,7 @@ def test_lowest_error_that_passed_parity_wins(layout: Layout, capsys: pytest.Cap
     assert record["winner"] == "svm"
     assert [row["model"] for row in record["leaderboard"]] == ["svm", "linear", "naive", "lightgbm"]  # type: ignore[attr-defined]
     refused = record["leaderboard"][-1]["refused"]  # type: ignore[index]
-    assert "parity failed" in refused and "row 7: 1.0 against 1.5" in refused
+    assert "parity failed" in refused and "training row 7: 1 against 1.5" in refused
     assert "lightgbm is out: parity failed" in capsys.readouterr().out
     bundle = load_bundle(layout.candidate)
     assert bundle.digest == record["candidate"]
