@@ -92,7 +92,7 @@ def test_the_blend_is_no_worse_than_its_best_member_and_is_cross_fitted(tmp_path
 
 
 def test_a_blend_of_nothing_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(TidelineError, match="none of blend.candidates"):
+    with pytest.raises(TidelineError, match=r"none of blend\.candidates"):
         blend(RENTS, few_params(models=("naive",)), prepare(tmp_path, RENTS))
 
 
