@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 from tideline.contracts import TidelineError
 from tideline.predlog.records import RecordRefused, StoreUnavailable
@@ -53,11 +53,15 @@ class Database:
                 )
             self.file = Path(parsed.database).absolute()
             self.engine = sa.create_engine("sqlite://", creator=self._open_file, poolclass=QueuePool, **_ENGINE)
+            sa.event.listen(self.engine, "connect", self._note_file)
+            sa.event.listen(self.engine, "checkout", self._check_file)
             self.error: type[Exception] = sqlite3.Error
         else:
             import psycopg
 
-            self.engine = sa.create_engine(parsed, connect_args=_LIBPQ, pool_pre_ping=True, **_ENGINE)
+            options = f"{parsed.query.get('options', '')} {_POSTGRES_OPTIONS}"
+            arguments = {**_LIBPQ, "options": options}
+            self.engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True, **_ENGINE)
             self.error = psycopg.Error
 
     @contextmanager
@@ -71,8 +75,11 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """A connection inside a transaction that may write; committed at the end, rolled back on any error."""
-        with self.connect() as connection, _transact(connection, self.begin):
-            yield connection
+        with self.connect() as connection:
+            with _transact(connection, self.begin):
+                yield connection
+            if self.file is not None and connection.info["file"] != self.stamp():
+                raise FileNotFoundError("its file was replaced while it was open")
 
     @contextmanager
     def snapshot(self) -> Iterator[sa.Connection]:
@@ -149,6 +156,13 @@ class Database:
                 prepare_schema(connection, self.place)
                 self._prepared = self._existed = True
 
+    def _note_file(self, connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info["file"] = self.stamp()
+
+    def _check_file(self, connection: sqlite3.Connection, record: ConnectionPoolEntry, proxy: object) -> None:
+        if record.info["file"] != self.stamp():
+            raise DisconnectionError("the file was replaced")  # SQLAlchemy opens the one that is there now
+
     def _open_file(self) -> sqlite3.Connection:
         assert self.file is not None
         # A store that was there and vanished is not begun anew: what it held may come back.
@@ -176,8 +190,8 @@ _LIBPQ = {
     "application_name": "tideline",
     "keepalives_idle": 10,
     "tcp_user_timeout": 5_000,  # ms: a network that swallows packets is an error, not a wait
-    "options": "-c lock_timeout=5s -c timezone=UTC",
 }
+_POSTGRES_OPTIONS = "-c lock_timeout=5s -c timezone=UTC"
 
 
 @contextmanager

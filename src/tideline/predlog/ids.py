@@ -61,4 +61,9 @@ def _write(number: int, length: int) -> str:
     return "".join(_DIGITS[number >> 5 * i & 31] for i in reversed(range(length)))
 
 
-mint_ids = IdMint().mint
+_mint = IdMint()
+
+
+def mint_ids(n: int) -> list[str]:
+    """`n` new prediction ids, sorted."""
+    return _mint.mint(n)

@@ -147,7 +147,7 @@ class Journal:
         self.close()
         self.folder.mkdir(parents=True, exist_ok=True)
         held = sum(path.stat().st_size for path in self.list_segments())
-        if held + need > self.limit:
+        if held + max(need, self.segment) > self.limit:
             raise StoreUnavailable(
                 f"journal {self.folder} holds {held:,} bytes, its limit is {self.limit:,}; bring the store back"
             )

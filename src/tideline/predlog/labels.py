@@ -45,7 +45,7 @@ def record_labels(
     one prediction take effect in the order given. Raises StoreUnavailable; then none of them is stored.
     """
     received = time.time_ns() // 1000 if now is None else now
-    ids = sorted({label.prediction_id for label in labels if isinstance(label.prediction_id, str)})
+    ids = sorted({label.prediction_id for label in labels if _may_be_id(label.prediction_id)})
     with database.transaction() as connection:
         known: dict[str, _Known] = {}
         for start in range(0, len(ids), CHUNK):
@@ -121,6 +121,10 @@ def _look_up(connection: sa.Connection, ids: list[str]) -> Iterator[tuple[str, _
             yield name, _Known(classes)
         else:
             yield name, _Known(classes, row.label_id, row.label if row.label is not None else row.label_class)
+
+
+def _may_be_id(name: Any) -> bool:
+    return isinstance(name, str) and name.isascii() and name.isprintable()  # PostgreSQL takes no NUL
 
 
 def _check(value: Any, classes: list[str] | None) -> tuple[float | str, str]:

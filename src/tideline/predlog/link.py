@@ -24,6 +24,7 @@ class Link:
         self._database, self._wake = database, wake
         self.appender: Appender | None = None
         self.error = "not connected yet"
+        self.connections = 0  # how many there were so far
         self._found: Appender | None = None
         self._pause, self._lost_at = FIRST_PAUSE, time.monotonic()
         self._closing = threading.Event()
@@ -86,6 +87,7 @@ class Link:
 
     def _adopt(self, appender: Appender) -> None:
         self.appender, self.error = appender, ""
+        self.connections += 1
 
     def _renew(self) -> bool:
         assert self.appender is not None

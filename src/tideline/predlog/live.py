@@ -74,7 +74,7 @@ def live_error(database: Database, task: str, since: int | None = None, until: i
     with database.snapshot() as connection:
         counts = connection.execute(totals).all()
         tallies = {(version, role): _Tally() for version, role, _ in counts}
-        with connection.execution_options(yield_per=_BATCH).execute(labelled) as rows:
+        with connection.execute(labelled.execution_options(yield_per=_BATCH)) as rows:
             for version, role, *row in rows:
                 tallies[version, role].add(*row)
     return [tallies[version, role].finish(version, role, n) for version, role, n in counts]

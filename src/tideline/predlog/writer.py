@@ -70,6 +70,7 @@ class Writer:
         self._link = Link(database, self._room.wake)
         self._checkpointer = Checkpointer(database)
         self._thread = threading.Thread(target=self._run, name="predlog-writer", daemon=True)
+        self._connections = 0
         self._groups = self._stored = self._journalled = self._failed = 0
 
     def start(self) -> Self:
@@ -135,7 +136,7 @@ class Writer:
         try:
             self._link.open()
             while not self._room.is_over:
-                has_more = self._replay_step()
+                has_more = self._tend()
                 items = self._room.take(0.0 if has_more else IDLE_SECONDS, GROUP_ROWS)
                 self._serve(items)
         except BaseException as error:  # nobody may wait for a thread that is gone
@@ -210,9 +211,13 @@ class Writer:
             return answer
         return replace(answer, reason=f"{answer.reason}, or among those that wait in the journal: send it again later")
 
-    def _replay_step(self) -> bool:
-        if self._replay is None or not self._link.is_up():
+    def _tend(self) -> bool:
+        """Take a connection that was found again, replay a step; True if there is more to do at once."""
+        if not self._link.is_up() or self._replay is None:
             return False
+        if self._link.connections != self._connections:
+            self._connections = self._link.connections
+            self._replay.interrupt()  # what was journalled meanwhile is looked for now
         assert self._link.appender is not None
         try:
             has_more = self._replay.step(self._link.appender)
@@ -223,7 +228,8 @@ class Writer:
             logger.error("journal %s cannot be read: %s; it is tried again", self._replay.journal.folder, error)
             self._replay.interrupt(SCAN_SECONDS)
             return False
-        self._checkpointer.touch()
+        if has_more:
+            self._checkpointer.touch()
         return has_more
 
     def _fail_all(self, items: list[Item], error: BaseException) -> None:
