@@ -1,7 +1,7 @@
 """The prediction log: rows a second by group size, what a record costs its caller, and how long a group waits.
 
-Run: python -m benchmarks.predlog [--postgresql URL] [--seconds 2]. Without a URL a PostgreSQL of its own is started where
-its programs are installed. The records are housing's: nine features, two intervals.
+Run: python -m benchmarks.predlog [--postgresql URL] [--seconds 2]. Without a URL a PostgreSQL of its own is started
+where its programs are installed. The records are those of housing: nine features, two intervals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import psycopg
 
 
@@ -76,6 +77,13 @@ class PostgresServer:
             self._process.send_signal(3)  # SIGQUIT: PostgreSQL's immediate shutdown
             self._process.wait(30)
             self._process = None
+
+    def freeze(self, frozen: bool = True) -> None:
+        """Let all of its processes stand still, or go on: it is there, but answers nobody."""
+        assert self._process is not None
+        parent = psutil.Process(self._process.pid)
+        for process in [parent, *parent.children(recursive=True)]:
+            process.suspend() if frozen else process.resume()
 
     @property
     def is_running(self) -> bool:

@@ -19,6 +19,7 @@ from tests.predlog.samples import make_rents, stored_ids, wait_for
 from tideline.predlog import Label, Receipt, Record, Store, StoreUnavailable, Writer, open_store
 from tideline.predlog import database as database_module
 from tideline.predlog import replay as replay_module
+from tideline.predlog import watchdog as watchdog_module
 from tideline.predlog.journal import Journal
 from tideline.predlog.records import pack_rows, to_rows
 
@@ -141,6 +142,26 @@ def test_postgresql_restarted_under_writing_with_a_journal(postgres: PostgresSer
         assert not failed and acknowledged == set(found) and len(found) == len(set(found))
         places = {future.result().place for _, future in load.sent}
         assert places == {"store", "journal"}
+
+
+def test_postgresql_that_does_not_answer(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watchdog_module, "STUCK_SECONDS", 0.5)
+    records = make_rents(20)
+    with open_store(postgres.create_store()) as store, store.writer(tmp_path / "journal") as writer:
+        assert writer.submit(records[:5]).result(10).place == "store"
+        postgres.freeze()
+        try:
+            waiting, labels = writer.submit(records[5:10]), writer.submit_labels([Label(records[0].prediction_id, 1.0)])
+            assert waiting.result(20).place == "journal"
+            with pytest.raises(StoreUnavailable):
+                labels.result(20)
+            assert writer.submit(records[10:]).result(20).place == "journal"
+        finally:
+            postgres.freeze(False)
+        wait_for(lambda: stored_ids(store) == [r.prediction_id for r in records])
+        assert writer.submit_labels([Label(records[0].prediction_id, 1.0)]).result(10)[0].state == "accepted"
 
 
 @pytest.fixture

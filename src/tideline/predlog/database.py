@@ -8,6 +8,7 @@ cut may take the last ones (`?synchronous=full` keeps these, too, at the price o
 from __future__ import annotations
 
 import os
+import socket
 import sqlite3
 import threading
 import time
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakSet
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -43,6 +45,8 @@ class Database:
         self.dialect = parsed.get_backend_name()
         self.file: Path | None = None
         self._checkpoint_pages = 1000  # SQLite's default
+        self._opened_lock = threading.Lock()
+        self._opened: WeakSet[Any] = WeakSet()  # PostgreSQL's connections, in the pool or out of it
         self._lock, self._prepared, self._existed = threading.Lock(), False, False
         if self.dialect == "sqlite":
             query = dict(parsed.query)
@@ -62,6 +66,7 @@ class Database:
             options = f"{parsed.query.get('options', '')} {_POSTGRES_OPTIONS}"
             arguments = {**_LIBPQ, "options": options}
             self.engine = sa.create_engine(parsed, connect_args=arguments, pool_pre_ping=True, **_ENGINE)
+            sa.event.listen(self.engine, "connect", self._note_connection)
             self.error = psycopg.Error
 
     @contextmanager
@@ -108,6 +113,14 @@ class Database:
         """From now on, a commit never copies SQLite's WAL back into the database file: a `Checkpointer` does."""
         self._checkpoint_pages = 0
         self.engine.dispose()
+
+    def cut_off(self) -> None:
+        """Break all connections to PostgreSQL, so that what waits for an answer fails."""
+        with self._opened_lock:
+            opened = list(self._opened)
+        for connection in opened:
+            with suppress(self.error, OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)
 
     def stamp(self) -> tuple[int, int] | None:
         """Which file the store is now (device, inode); None for PostgreSQL. Raises OSError if it is gone."""
@@ -162,6 +175,10 @@ class Database:
     def _check_file(self, connection: sqlite3.Connection, record: ConnectionPoolEntry, proxy: object) -> None:
         if record.info["file"] != self.stamp():
             raise DisconnectionError("the file was replaced")  # SQLAlchemy opens the one that is there now
+
+    def _note_connection(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        with self._opened_lock:
+            self._opened.add(connection)
 
     def _open_file(self) -> sqlite3.Connection:
         assert self.file is not None

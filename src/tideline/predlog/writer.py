@@ -33,6 +33,7 @@ from tideline.predlog.records import (
 )
 from tideline.predlog.replay import SCAN_SECONDS, Replay
 from tideline.predlog.waiting import Item, Outcome, WaitingRoom
+from tideline.predlog.watchdog import Watchdog
 
 GROUP_ROWS = 5_000  # a group that has reached that takes no further submission
 CAPACITY = 20_000
@@ -68,7 +69,7 @@ class Writer:
         self._replay = None if self._journal is None else Replay(self._journal)
         self._room = WaitingRoom(capacity)
         self._link = Link(database, self._room.wake)
-        self._checkpointer = Checkpointer(database)
+        self._checkpointer, self._watchdog = Checkpointer(database), Watchdog(database)
         self._thread = threading.Thread(target=self._run, name="predlog-writer", daemon=True)
         self._connections = 0
         self._groups = self._stored = self._journalled = self._failed = 0
@@ -76,6 +77,7 @@ class Writer:
     def start(self) -> Self:
         """Begin. A store that is away is no error: it is sought until it is there."""
         self._checkpointer.start()
+        self._watchdog.start()
         self._thread.start()
         return self
 
@@ -124,6 +126,7 @@ class Writer:
         if self._thread.is_alive():
             self._thread.join()
         self._checkpointer.close()
+        self._watchdog.close()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -136,9 +139,11 @@ class Writer:
         try:
             self._link.open()
             while not self._room.is_over:
-                has_more = self._tend()
+                with self._watchdog:
+                    has_more = self._tend()
                 items = self._room.take(0.0 if has_more else IDLE_SECONDS, GROUP_ROWS)
-                self._serve(items)
+                with self._watchdog:
+                    self._serve(items)
         except BaseException as error:  # nobody may wait for a thread that is gone
             logger.exception("the writer of %s has stopped", self.database.place)
             self._fail_all(items, error)
