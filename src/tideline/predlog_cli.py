@@ -37,9 +37,14 @@ def add_log_verbs(verbs: Any) -> None:
 
 
 def _open() -> Store:
-    from tideline.predlog import open_store, store_url
+    from tideline.predlog import Store, store_url
 
-    return open_store(store_url(Path()))
+    store = Store(store_url(Path()))
+    file = store.database.file
+    if file is not None and not file.exists():
+        raise TidelineError(f"no store at {file}; a server begins it, or set TIDELINE_STORE_URL to the one you mean")
+    store.check()
+    return store
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -8,14 +8,20 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 
 from tests.predlog.samples import COLUMNS, START, make_pets, make_rents, stored_ids
+from tideline.bundle import write_bundle
+from tideline.champion import Pointer, move_pointer
 from tideline.cli import main
-from tideline.contracts import TidelineError
-from tideline.predlog import Label, Store
+from tideline.contracts import Column, Manifest, TidelineError
+from tideline.layout import Layout
+from tideline.predlog import Label, Store, journal_folder, mint_ids, open_store, store_url
 from tideline.predlog.export import parse_age, parse_time
+from tideline.predlog.journal import Journal
+from tideline.predlog.records import pack_rows, to_rows
 
 DAY = 86_400_000_000  # µs
 
@@ -38,7 +44,11 @@ print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_export_of_many_rows_is_what_was_written_in_bounded_memory(store: Store, url: str, tmp_path: Path) -> None:
     n = 100_000 if store.database.dialect == "sqlite" else 20_000
-    records = make_rents(n)
+    few = make_rents(1_000)
+    records = [
+        msgspec.structs.replace(few[i % 1_000], prediction_id=name, time=START + i * 1000, prediction=i / 7)
+        for i, name in enumerate(mint_ids(n))
+    ]
     for start in range(0, n, 5_000):
         store.append(records[start : start + 5_000])
     out = tmp_path / "out.parquet"
@@ -133,6 +143,52 @@ def test_commands(
     ):
         assert main(["log", *arguments]) == 1
         assert says in capsys.readouterr().err
+
+
+def test_commands_begin_no_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TIDELINE_STORE_URL", raising=False)
+    assert main(["log", "status"]) == 1
+    assert "no store at" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+def test_journal_left_behind_is_shown_and_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TIDELINE_STORE_URL", raising=False)
+    with open_store(store_url(tmp_path)) as store:
+        journal = Journal(journal_folder(tmp_path))
+        journal.append(pack_rows(to_rows(make_rents(7))))
+        journal.close()
+        assert main(["log", "status"]) == 0 and "1 files, 0.0 MB wait for the store" in capsys.readouterr().out
+        assert main(["log", "replay"]) == 0 and "7 predictions of" in capsys.readouterr().out
+        assert len(stored_ids(store)) == 7 and journal.list_segments() == []
+
+
+def test_champion_says_the_types_of_the_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = Layout("rent", tmp_path)
+    bundle = write_bundle(layout.registry / "versions" / "v0001-aaaa", b"graph", small_manifest(COLUMNS), {})
+    move_pointer(layout, Pointer("v0001-aaaa", bundle.digest, 1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TIDELINE_STORE_URL", raising=False)
+    with open_store(store_url(tmp_path)) as store:
+        store.append(make_rents(20))
+    assert main(["log", "export", "rent", "-o", "x.parquet"]) == 0
+    assert "20 predictions of rent in x.parquet, features as columns" in capsys.readouterr().out
+    assert pq.read_table("x.parquet").schema.field("features.floor").type == "int64"
+
+
+def small_manifest(columns: tuple[Column, ...]) -> Manifest:
+    return Manifest(
+        task="rent", title="Rents", problem="regression", model="law", created="2025-01-01", columns=columns,
+        target=Column("price", "number"), classes=(), clip=None, provenance={}, hashes={}, versions={}, intervals=(),
+        parity={}, metrics={},
+    )  # fmt: skip
 
 
 def test_ages_and_times() -> None:

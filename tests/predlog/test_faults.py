@@ -188,7 +188,7 @@ def test_disk_full_and_free_again(small_disk: Path) -> None:
             sent.append((records, writer.submit(records)))
             if sent[-1][1].exception(20):
                 break
-        with pytest.raises(StoreUnavailable, match="disk is full; free space on its disk, or prune it"):
+        with pytest.raises(StoreUnavailable, match="disk is full; free space on its disk"):
             sent[-1][1].result()
         with pytest.raises(StoreUnavailable):  # at once, while it is being sought
             writer.submit(make_rents(50)).result(20)

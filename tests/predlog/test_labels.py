@@ -38,7 +38,10 @@ def test_states_of_a_number(store: Store) -> None:
         (answer,) = store.record_labels([Label(name, wrong)])  # type: ignore[arg-type]
         assert answer.state == "invalid" and "expected a number, got" in answer.reason
     later = store.record_labels([Label(name, 6.5)], source="key-2", now=START + 7_200_000_000)
-    assert later == [LabelAnswer(name, "corrected", "was 5.0")]
+    assert rent.prediction is not None
+    error = abs(rent.prediction - 6.5)
+    about = ("rent", "v0001-aaaa", "champion", error, 7_200_000_000)
+    assert later == [LabelAnswer(name, "corrected", "was 5.0", *about)]
     assert store.record_labels([Label(name, 6.5)])[0].state == "repeated"
     assert read_history(store) == [
         (name, 5.0, None, START + 60_000_000, "key-1", False),
@@ -48,8 +51,7 @@ def test_states_of_a_number(store: Store) -> None:
         view = connection.execute(
             sa.text("SELECT label, absolute_error, lag_seconds FROM predictions_with_labels")
         ).one()
-    assert rent.prediction is not None
-    assert tuple(view) == (6.5, abs(rent.prediction - 6.5), 7_200.0)
+    assert tuple(view) == (6.5, error, 7_200.0)
 
 
 def test_states_of_a_class(store: Store) -> None:
@@ -68,6 +70,7 @@ def test_states_of_a_class(store: Store) -> None:
     )
     assert [a.state for a in answers] == ["accepted", "corrected", "invalid", "invalid", "accepted"]
     assert answers[2].reason == "expected one of cat, dog, eel, got 'cow'" and answers[1].reason == "was dog"
+    assert [a.absolute_error for a in answers] == [1.0, 0.0, None, None, 1.0]
     assert [row[2] for row in read_history(store) if row[5]] == ["cat", "cow"]
     with store.database.connect() as connection:
         errors = connection.execute(sa.text("SELECT absolute_error FROM predictions_with_labels ORDER BY 1")).scalars()

@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tideline.predlog.database import Database
-from tideline.predlog.records import Label, LabelAnswer
+from tideline.predlog.records import Label, LabelAnswer, LabelState
 from tideline.predlog.tables import labels as table
 from tideline.predlog.tables import predictions
 
@@ -28,8 +28,9 @@ CHUNK = 500
 
 @dataclass(slots=True)
 class _Known:
-    """What the store knows of a prediction: its classes (None for regression), and the label that counts."""
+    """What the store knows of a prediction: its row, its classes (None for regression), and the label that counts."""
 
+    row: Any
     classes: list[str] | None
     label_id: int | None = None
     value: float | str | None = None
@@ -77,7 +78,7 @@ class _Judge:
         if fault:
             return LabelAnswer(name, "invalid", fault)
         if known.value == value:
-            return LabelAnswer(name, "repeated")
+            return self._answer(known, "repeated", value)
         before = known.value
         if known.added is not None:
             known.added["is_current"] = False
@@ -85,7 +86,15 @@ class _Judge:
             self.superseded.append(known.label_id)
         known.value, known.added = value, self._row(name, value)
         self.rows.append(known.added)
-        return LabelAnswer(name, "accepted") if before is None else LabelAnswer(name, "corrected", f"was {before}")
+        if before is None:
+            return self._answer(known, "accepted", value)
+        return self._answer(known, "corrected", value, f"was {before}")
+
+    def _answer(self, known: _Known, state: LabelState, value: float | str, reason: str = "") -> LabelAnswer:
+        row = known.row
+        error = float(value != row.predicted_class) if isinstance(value, str) else abs(row.prediction - value)
+        lag = self._received - row.time
+        return LabelAnswer(row.prediction_id, state, reason, row.task, row.version, row.role, error, lag)
 
     def _row(self, name: str, value: float | str) -> dict[str, Any]:
         is_class = isinstance(value, str)
@@ -101,26 +110,36 @@ class _Judge:
 
 def _look_up(connection: sa.Connection, ids: list[str]) -> Iterator[tuple[str, _Known]]:
     # Two statements: the second sees what another process stored while the first waited for its rows.
-    columns = predictions.c
+    p, given = predictions.c, table.c
     found = connection.execute(
-        sa.select(columns.prediction_id, columns.predicted_class, sa.cast(columns.probabilities, sa.Text))
-        .where(columns.prediction_id.in_(ids))
-        .order_by(columns.prediction_id)
+        sa.select(
+            p.prediction_id,
+            p.time,
+            p.task,
+            p.version,
+            p.role,
+            p.prediction,
+            p.predicted_class,
+            sa.cast(p.probabilities, sa.Text).label("probabilities"),
+        )
+        .where(p.prediction_id.in_(ids))
+        .order_by(p.prediction_id)
         .with_for_update(key_share=True)
     ).all()
     current = connection.execute(
-        sa.select(table.c.prediction_id, table.c.label_id, table.c.label, table.c.label_class).where(
-            table.c.prediction_id.in_(ids), table.c.is_current
+        sa.select(given.prediction_id, given.label_id, given.label, given.label_class).where(
+            given.prediction_id.in_(ids), given.is_current
         )
     ).all()
     labelled = {row.prediction_id: row for row in current}
-    for name, predicted, probabilities in found:
-        classes = None if predicted is None else list(msgspec.json.decode(probabilities)) if probabilities else []
-        row = labelled.get(name)
-        if row is None:
-            yield name, _Known(classes)
-        else:
-            yield name, _Known(classes, row.label_id, row.label if row.label is not None else row.label_class)
+    for row in found:
+        known = _Known(
+            row, None if row.predicted_class is None else list(msgspec.json.decode(row.probabilities or "{}"))
+        )
+        if (label := labelled.get(row.prediction_id)) is not None:
+            known.label_id = label.label_id
+            known.value = label.label if label.label is not None else label.label_class
+        yield row.prediction_id, known
 
 
 def _may_be_id(name: Any) -> bool:
@@ -137,7 +156,7 @@ def _check(value: Any, classes: list[str] | None) -> tuple[float | str, str]:
         except OverflowError:
             number = math.inf
         return number, "" if math.isfinite(number) else f"expected a finite number, got {_show(value)}"
-    if not isinstance(value, str) or (classes and value not in classes) or not value:
+    if not isinstance(value, str) or (classes and value not in classes) or not value or not value.isprintable():
         expected = f"one of {', '.join(classes[:20])}" if classes else "the name of a class"
         return "", f"expected {expected}, got {_show(value)}"
     return value, ""

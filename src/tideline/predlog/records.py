@@ -68,11 +68,20 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class LabelAnswer:
-    """What became of a label. `reason` says why it is unknown or invalid, or what it corrects."""
+    """What became of a label. `reason` says why it is unknown or invalid, or what it corrects.
+
+    For a label that was accepted, repeated or corrected also what it is about: the prediction's task, version and role,
+    its absolute error (in the target's unit; 0 or 1 for classes), and how long the label took (lag, µs).
+    """
 
     prediction_id: str
     state: LabelState
     reason: str = ""
+    task: str = ""
+    version: str = ""
+    role: str = ""
+    absolute_error: float | None = None
+    lag: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
