@@ -30,7 +30,7 @@ from tideline.predlog.schema import prepare_schema
 
 BUSY_SECONDS = 3.0  # how long SQLite waits for another process's commit
 CONNECT_SECONDS = 2  # the least that libpq takes
-_REFUSED = ("IntegrityError", "DataError", "InterfaceError", "OverflowError", "UnicodeEncodeError")
+_REFUSED = ("IntegrityError", "DataError", "OverflowError", "UnicodeEncodeError")
 
 
 class Database:
@@ -146,8 +146,11 @@ class Database:
         cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
         kinds = {kind.__name__ for kind in type(cause).__mro__}
         reason = " ".join(str(cause).split()) or type(cause).__name__
-        # psycopg raises ProgrammingError without a state for a value it cannot adapt, with one for a missing table.
-        unfit = "ProgrammingError" in kinds and getattr(cause, "sqlstate", None) is None
+        # A value that cannot be bound; both drivers raise the same class for a statement that is wrong.
+        if self.dialect == "sqlite":
+            unfit = "binding parameter" in reason
+        else:
+            unfit = "ProgrammingError" in kinds and getattr(cause, "sqlstate", None) is None
         if unfit or kinds.intersection(_REFUSED):
             return RecordRefused(
                 f"{self.place} does not take a record: {reason}; see docs/prediction-log.md for its rules"
