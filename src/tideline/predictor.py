@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Provider = Literal["cpu", "cuda"]
-CHUNK = 256  # neighbour features hold a rows x training rows matrix of distances
+CHUNK = 256  # rows a run: what a graph holds for them stays in the cache
 _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],

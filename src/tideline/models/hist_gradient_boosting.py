@@ -33,7 +33,8 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
-            "max_iter": 160,
+            "learning_rate": 0.12,
+            "max_iter": 100,
             "max_leaf_nodes": 24,
             "min_samples_leaf": 20,
             "l2_regularization": 2.0,

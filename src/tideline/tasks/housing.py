@@ -56,6 +56,7 @@ NEIGHBOURS = Step(
             "bedrooms_per_room": 0.25,
             "population": 3.0,
         },
+        "keep": True,
         "logged": ["median_income", "rooms_per_household", "people_per_household", "bedrooms_per_room", "population"],
     },
 )
@@ -80,10 +81,7 @@ TASK = Task(
     split=Split("stratified", by=("median_income",), bins=(0, 1.5, 3.0, 4.5, 6.0, inf), test_size=0.2, seed=42),
     features=(
         Block("place", ("longitude", "latitude"), (Step("rotate", {"angles": [15, 30, 45, 60, 75]}),)),
-        Block("raw place", ("longitude", "latitude"), (Step("passthrough"),)),
         Block("counts", COUNTS, (Step("impute_median"), Step("log"))),
-        Block("per household", (*COUNTS, "median_income"), (Step("impute_median"), Step("ratios", {"ratios": RATIOS}))),
-        Block("people", ("housing_median_age", "median_income"), (Step("impute_median"),)),
         Block("around", AROUND, (Step("impute_median"), Step("ratios", {"ratios": RATIOS, "keep": True}), NEIGHBOURS)),
         Block("sea", ("ocean_proximity",), (Step("one_hot"),)),
     ),
