@@ -47,8 +47,8 @@ SPEC = ModelSpec(
             "target": "standard",
             "offset": "none",
             "members": [
-                {"extra_trees": True, "learning_rate": 0.1},
                 {"offset": "best", "learning_rate": 0.06, "feature_fraction": 0.15},
+                {"extra_trees": True, "learning_rate": 0.1},
             ],
         },
         "classification": {**COMMON, "num_iterations": 150, "num_leaves": 15, "members": [{}]},

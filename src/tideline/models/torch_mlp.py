@@ -30,6 +30,8 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
+            "batch": 512,
+            "learning_rate": 4e-3,
             "hidden": [128, 64],
             "dropout": 0.1,
             "weight_decay": 0.05,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from math import inf
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tideline.contracts import Block, Column, Slice, Source, Split, Step, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OCEAN_PROXIMITY = ("<1H OCEAN", "INLAND", "ISLAND", "NEAR BAY", "NEAR OCEAN")
 CAP = 500_001.0
@@ -15,6 +17,8 @@ CAP = 500_001.0
 
 def read(path: Path) -> pd.DataFrame:
     """The published CSV as it is."""
+    import pandas as pd
+
     return pd.read_csv(path)
 
 
