@@ -28,8 +28,8 @@ class Reference:
     def __init__(self, points: np.ndarray, k: int) -> None:
         self.k = k
         cells = _divide(points, np.arange(len(points)))
-        self.low = np.stack([points[cell].min(axis=0) for cell in cells])  # (cells, d)
-        self.high = np.stack([points[cell].max(axis=0) for cell in cells])
+        self.low = np.stack([points[cell].min(axis=0) for cell in cells], axis=1)  # (d, cells)
+        self.high = np.stack([points[cell].max(axis=0) for cell in cells], axis=1)
         self.probes = min(len(cells), -(-k // CELL) + SPARE_CELLS)
         self.rows = np.stack([np.resize(cell, CELL) for cell in cells])  # (cells, CELL)
         self.places = points[self.rows].transpose(0, 2, 1).copy()  # (cells, d, CELL)
@@ -53,9 +53,10 @@ class Reference:
     def _search(
         self, queries: np.ndarray, group: np.ndarray | None, own: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        outside = np.maximum(np.maximum(self.low - queries[:, None], queries[:, None] - self.high), 0.0)
-        cells = np.argsort((outside * outside).sum(axis=2), axis=1, kind="stable")[:, : self.probes]
-        offset = self.places[cells] - queries[:, None, :, None]
+        here = queries[:, :, None]
+        outside = np.maximum(np.maximum(self.low - here, here - self.high), 0.0)
+        cells = np.argsort((outside * outside).sum(axis=1), axis=1, kind="stable")[:, : self.probes]
+        offset = self.places[cells] - here[:, None]
         squares = (offset * offset).sum(axis=2).reshape(len(queries), -1)
         rows = self.rows[cells].reshape(len(queries), -1)
         if group is not None and own is not None:
@@ -66,11 +67,11 @@ class Reference:
     def emit(self, graph: Graph, places: str) -> tuple[Any, Any]:
         """Nodes that hold the numbers [n, k] and the squared distances [n, k] for places [n, d]."""
         add = graph.add
-        here = add("Unsqueeze", places, np.array([1]))
+        here = add("Unsqueeze", places, np.array([2]))
         outside = add("Max", add("Sub", self.low, here), add("Sub", here, self.high), np.float64(0))
-        gap = add("ReduceSum", add("Mul", outside, outside), np.array([2]), keepdims=0)
+        gap = add("ReduceSum", add("Mul", outside, outside), np.array([1]), keepdims=0)
         cells = add("TopK", gap, np.array([self.probes]), axis=1, largest=0, sorted=1, outputs=2)[1]
-        offset = add("Sub", add("Gather", self.places, cells, axis=0), add("Unsqueeze", here, np.array([3])))
+        offset = add("Sub", add("Gather", self.places, cells, axis=0), add("Unsqueeze", here, np.array([1])))
         squares = add("ReduceSum", add("Mul", offset, offset), np.array([2]), keepdims=0)
         flat = add("Reshape", squares, np.array([0, -1]))
         nearest, at = add("TopK", flat, np.array([self.k]), axis=1, largest=0, sorted=1, outputs=2)
