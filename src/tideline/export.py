@@ -12,12 +12,12 @@ import numpy as np
 from tideline import catalog
 from tideline.contracts import Task
 from tideline.edge_rows import make_edge_rows
+from tideline.families.blend import Blend, blend_nets, merge_nets
+from tideline.families.folds import make_context, predict
 from tideline.feature_graph import make_feed
 from tideline.features import select_columns
 from tideline.files import write_file, write_json
 from tideline.layout import Layout
-from tideline.models._blend import Blend, blend_nets, merge_nets
-from tideline.models._folds import make_context, predict
 from tideline.params import Params
 from tideline.parity import Comparison, judge, make_threshold_rows, open_session, run_chunks
 from tideline.progress import Log, stage

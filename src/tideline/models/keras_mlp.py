@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._mlp import Recipe
-from tideline.models._tabular import Tabular, to_onnx
-from tideline.models._tensorflow import KerasCore
+from tideline.families.mlp import Recipe
+from tideline.families.tabular import Tabular, to_onnx
+from tideline.families.tensorflow import KerasCore
 
 
 def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._lightgbm import BoosterCore
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.lightgbm import BoosterCore
+from tideline.families.tabular import Tabular, to_onnx
 
 
 def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:

@@ -84,7 +84,6 @@ TASK = Task(
     ),
     split=Split("stratified", by=("median_income",), bins=(0, 1.5, 3.0, 4.5, 6.0, inf), test_size=0.2, seed=42),
     features=(
-        Block("place", ("longitude", "latitude"), (Step("rotate", {"angles": [15, 30, 45, 60, 75]}),)),
         Block("counts", COUNTS, (Step("impute_median"), Step("log"))),
         Block("around", AROUND, (Step("impute_median"), Step("ratios", {"ratios": RATIOS, "keep": True}), NEIGHBOURS)),
         Block("sea", ("ocean_proximity",), (Step("one_hot"),)),

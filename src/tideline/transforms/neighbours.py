@@ -18,8 +18,7 @@ from tideline.transforms._onnx import Graph
 
 VARIANCE_FLOOR = 1e-6  # keeps the root of a difference of squares away from rounding noise
 GRID = 1e6  # features are rounded to a millionth: a difference that is zero but for rounding is zero, in both worlds
-RIDGE, PRIOR_SLOPE = 0.05, 0.5  # of the local regression on log `per`
-EFFECTS = ("price", "local_price", "deviation", "per", "slope")
+EFFECTS = ("price", "deviation", "per")
 CHUNK = 512
 
 
@@ -31,7 +30,7 @@ class Neighbours(BlockTransform):
     `logged` columns enter by their log. ks: numbers of neighbours. groups: number of random groups for
     the out-of-fold pass, drawn with `seed`. keep: the columns themselves come first.
 
-    Source: Nadaraya-Watson kernel means (1964), local ridge regression (Cleveland 1979), out-of-fold target encoding.
+    Source: Nadaraya-Watson kernel means (1964), out-of-fold target encoding.
     """
 
     def __init__(
@@ -112,24 +111,21 @@ class Neighbours(BlockTransform):
 
     def _chunk(self, described: np.ndarray, neighbours: np.ndarray, distance: np.ndarray) -> np.ndarray:
         near = neighbours.transpose(0, 2, 1).copy()  # (n, columns of the table, k): neighbours last from here on
-        own, target, make_up = described[:, :, None], near[:, :1], near[:, 3:]
+        own, values, make_up = described[:, :, None], near[:, :3], near[:, 3:]
         difference = make_up - own
-        gap = difference[:, [self.per_]]
-        values = np.concatenate([near[:, :3], gap, gap * gap, gap * target], axis=1)
-        mean, square, per = np.split((values @ self.averages_[0])[:, :3], 3, axis=1)
+        mean, square, per = np.split(values @ self.averages_[0], 3, axis=1)
         spread = np.sqrt(np.maximum(square - mean * mean, VARIANCE_FLOOR))
         around = make_up @ self.averages_[1]
-        weights = _kernels.weigh(distance[:, None], difference / self.width_, gap)
+        weights = _kernels.weigh(distance[:, None], difference / self.width_, difference[:, [self.per_]])
         moments = weights @ values.transpose(0, 2, 1) / weights.sum(axis=2, keepdims=True)
-        level, second, by, x, xx, xy = np.split(moments, 6, axis=2)
-        slope = (xy - x * level + RIDGE * PRIOR_SLOPE) / (xx - x * x + RIDGE)
-        prices = np.exp(np.concatenate([level, level - slope * x], axis=2) + self.level_)
+        level, second, by = np.split(moments, 3, axis=2)
+        price = np.exp(level + self.level_)
         deviation = np.sqrt(np.maximum(second - level * level, VARIANCE_FLOOR))
         parts = [
             np.log(distance[:, self._ranks()] + 0.1),
-            np.concatenate([np.concatenate([target[:, :, :3], mean], axis=2) + self.level_, spread, per], axis=2),
+            np.concatenate([np.concatenate([values[:, :1, :3], mean], axis=2) + self.level_, spread, per], axis=2),
             np.concatenate([around, around - own], axis=2),
-            np.concatenate([prices, deviation, by, slope], axis=2),
+            np.concatenate([price, deviation, by], axis=2),
         ]
         features = np.concatenate([part.reshape(len(near), -1) for part in parts], axis=1)
         return np.asarray(np.rint(features * GRID) / GRID)
@@ -156,23 +152,17 @@ class Neighbours(BlockTransform):
         distance = add("Sqrt", squares)
         near = add("Transpose", add("Gather", self.table_, rows, axis=0), perm=[0, 2, 1])
         own = add("Unsqueeze", described, np.array([2]))
-        width = self.table_.shape[1] - 3
-        target, square, per, make_up = _split(graph, near, [1, 1, 1, width], axis=1)
+        values, make_up = _split(graph, near, [3, self.table_.shape[1] - 3], axis=1)
         difference = add("Sub", make_up, own)
-        gap = add("Gather", difference, np.array([self.per_]), axis=1)
-        values = add("Concat", target, square, per, gap, add("Mul", gap, gap), add("Mul", gap, target), axis=1)
-        averages = add("MatMul", values, self.averages_[0])
-        mean, mean_square, mean_per, _ = _split(graph, averages, [1, 1, 1, 3], axis=1)
+        mean, mean_square, mean_per = _split(graph, add("MatMul", values, self.averages_[0]), [1, 1, 1], axis=1)
         around = add("MatMul", make_up, self.averages_[1])
+        gap = add("Gather", difference, np.array([self.per_]), axis=1)
         far = add("Unsqueeze", distance, np.array([1]))
         weights = _kernels.emit(graph, far, add("Div", difference, self.width_), gap)
         total = add("ReduceSum", weights, np.array([2]), keepdims=1)
         moments = add("Div", add("MatMul", weights, add("Transpose", values, perm=[0, 2, 1])), total)
-        level, second, by, gx, gxx, gxy = _split(graph, moments, [1] * 6, axis=2)
-        above = add("Add", add("Sub", gxy, add("Mul", gx, level)), np.float64(RIDGE * PRIOR_SLOPE))
-        slope = add("Div", above, add("Add", add("Sub", gxx, add("Mul", gx, gx)), np.float64(RIDGE)))
-        local = add("Sub", level, add("Mul", slope, gx))
-        prices = add("Exp", add("Add", add("Concat", level, local, axis=2), np.float64(self.level_)))
+        level, second, by = _split(graph, moments, [1, 1, 1], axis=2)
+        price = add("Exp", add("Add", level, np.float64(self.level_)))
 
         def deviation(of_square: Any, of_mean: Any) -> Any:
             spread = add("Sub", of_square, add("Mul", of_mean, of_mean))
@@ -181,14 +171,14 @@ class Neighbours(BlockTransform):
         def flat(*parts: Any) -> Any:
             return add("Reshape", add("Concat", *parts, axis=2), np.array([0, -1]))
 
-        first = add("Slice", target, np.array([0]), np.array([3]), np.array([2]))
+        first = add("Slice", values, np.array([0, 0]), np.array([1, 3]), np.array([1, 2]))
         targets = add("Add", add("Concat", first, mean, axis=2), np.float64(self.level_))
         features = add(
             "Concat",
             add("Log", add("Add", add("Gather", distance, self._ranks(), axis=1), np.float64(0.1))),
             flat(targets, deviation(mean_square, mean), mean_per),
             flat(around, add("Sub", around, own)),
-            flat(prices, deviation(second, level), by, slope),
+            flat(price, deviation(second, level), by),
             axis=1,
         )
         rounded = add("Div", add("Round", add("Mul", features, np.float64(GRID))), np.float64(GRID))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tideline.models._onnx import Net
+from tideline.families.onnx import Net
 
 CUTS = (24, 100)  # where boosting's sums are cut, in trees
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tideline.models._onnx import Net
-from tideline.models._trees import CUTS, Tree, emit_trees
+from tideline.families.onnx import Net
+from tideline.families.trees import CUTS, Tree, emit_trees
 
 
 class ForestCore:
