@@ -12,7 +12,7 @@ from tideline.contracts import BuildContext, TidelineError
 from tideline.families.onnx import Net
 from tideline.families.sklearn import emit_shares
 from tideline.families.target import Target
-from tideline.families.trees import CUTS, Tree, emit_trees
+from tideline.families.trees import CUTS, Tree, emit_trees, share_columns
 
 OWN = ("members", "num_iterations", "target", "offset")
 STAGES = 10
@@ -88,6 +88,7 @@ class BoosterCore:
 
         arguments = {
             **{key: value for key, value in settings.items() if key not in OWN},
+            "feature_fraction": share_columns(settings["feature_fraction"], X.shape[1]),
             "seed": seed,
             "num_threads": self.threads,
             "deterministic": True,

@@ -43,7 +43,7 @@ SPEC = ModelSpec(
         },
         "classification": {
             **COMMON,
-            "max_iter": 100,
+            "max_iter": 60,
             "max_leaf_nodes": 15,
             "min_samples_leaf": 10,
             "l2_regularization": 1.0,
