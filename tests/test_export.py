@@ -14,10 +14,11 @@ from tests.matrices import ANIMALS, RENTS, ROWS, few_params, prepare
 from tests.small_task import make_frame
 from tideline.blend import blend
 from tideline.contracts import Task, TidelineError
+from tideline.edge_rows import make_edge_rows
 from tideline.export import export
-from tideline.features import make_feed
+from tideline.feature_graph import make_feed
 from tideline.layout import Layout
-from tideline.parity import Comparison, judge, make_edge_rows, make_threshold_rows, open_session
+from tideline.parity import Comparison, judge, make_threshold_rows, open_session
 from tideline.train import train
 from tideline.tuning import tune
 

@@ -16,13 +16,12 @@ import pytest
 
 from tideline import catalog
 from tideline.contracts import Block, Column, Source, Split, Step, Task, TidelineError
+from tideline.feature_graph import compare_matrices, export_preprocess, make_feed, transform_rows
 from tideline.features import (
     build_features,
     build_preprocess,
     encode_target,
-    export_preprocess,
     iterate_folds,
-    make_feed,
 )
 from tideline.layout import Layout
 from tideline.params import Params, load_params
@@ -149,6 +148,27 @@ def test_graph_gives_what_scikit_learn_gives_from_raw_columns(homes: Layout) -> 
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     alone = session.run(["X"], make_feed(HOMES, rows.iloc[[7]]))[0]
     np.testing.assert_allclose(alone, found[[7]], rtol=1e-6, atol=1e-6)
+
+
+def test_both_sides_are_kept_for_all_training_and_edge_rows(homes: Layout) -> None:
+    with np.load(homes.features / "transformed.npz") as file:
+        framework, graph, edges = file["framework"], file["graph"], file["edges"]
+    assert framework.shape == graph.shape == (300 + len(edges), read_matrices(homes)["X"].shape[1])
+    assert "all most" in edges
+    np.testing.assert_allclose(graph, framework, rtol=1e-6, atol=1e-6)
+    model = onnx.load(homes.features / "preprocess.onnx")
+    rows = pd.read_parquet(homes.split / "train.parquet")
+    np.testing.assert_array_equal(transform_rows(model, make_feed(HOMES, rows), 1), graph[:300])
+
+
+def test_a_differing_or_missing_cell_names_feature_and_row() -> None:
+    framework = np.arange(6, dtype=np.float32).reshape(3, 2)
+    assert compare_matrices(HOMES, ["a", "b"], ["r0", "r1", "r2"], framework, framework.copy()) == 0.0
+    for value in (2.1, np.nan):
+        graph = framework.copy()
+        graph[1, 0] = value
+        with pytest.raises(TidelineError, match=r"feature 'a', r1: scikit-learn .*2\.0"):
+            compare_matrices(HOMES, ["a", "b"], ["r0", "r1", "r2"], framework, graph)
 
 
 def test_same_input_gives_the_same_bytes(homes: Layout, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.small_task import PETS, RENT, small_params, write, write_contender, write_project
 from tideline.bundle import load_bundle
-from tideline.conformal import find_members, find_width, fit_intervals, fit_sets, rows_needed
+from tideline.conformal import Widths, find_members, find_width, fit_intervals, fit_sets, rows_needed
 from tideline.contracts import Interval, TidelineError
 from tideline.layout import Layout
 from tideline.selection import hash_code, select
@@ -165,3 +165,11 @@ def test_intervals_cover_their_own_rows_whatever_the_ties(seed: int, rows: int, 
 def test_sets_are_never_empty() -> None:
     members = find_members(Interval(0.8, (), (0.1,)), np.array([[0.4, 0.3, 0.3], [0.95, 0.05, 0.0]]))
     assert members.tolist() == [[True, False, False], [True, False, False]]
+
+
+def test_levels_with_different_bins_are_looked_up_together() -> None:
+    coarse, fine = Interval(0.8, (2.0,), (1.0, 3.0)), Interval(0.95, (1.0, 2.0, 4.0), (2.0, 4.0, 5.0, 9.0))
+    values = np.array([-5.0, 0.99, 1.0, 1.5, 2.0, 3.9, 4.0, 100.0])
+    both = Widths.of([coarse, fine]).find(values)
+    np.testing.assert_array_equal(both[:, 0], find_width(coarse, values))
+    np.testing.assert_array_equal(both[:, 1], [2, 2, 4, 4, 5, 5, 9, 9])

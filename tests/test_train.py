@@ -13,7 +13,7 @@ import pytest
 from tests.matrices import ANIMALS, RENTS, ROWS, few_params, prepare
 from tideline.blend import blend, fit_weights
 from tideline.contracts import Task, TidelineError
-from tideline.models._folds import read_matrices
+from tideline.families.folds import read_matrices
 from tideline.train import train
 from tideline.tuning import tune
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import Problem, Task, TidelineError
+from tideline.families.folds import measure, metric_name
 from tideline.files import write_file, write_json
 from tideline.layout import Layout
-from tideline.models._folds import measure, metric_name
 from tideline.params import Params
 from tideline.progress import stage
 

@@ -24,19 +24,21 @@ BINS = 5
 
 @dataclass(frozen=True, slots=True)
 class Widths:
-    """An interval's bins as arrays, for many look-ups: inner edges (k,) and half-widths (k + 1,)."""
+    """All levels' intervals as arrays, for many look-ups: inner edges (k,) and half-widths (k + 1, levels)."""
 
-    level: float
     edges: NDArray[np.float64]
     widths: NDArray[np.float64]
 
     @classmethod
-    def of(cls, interval: Interval) -> Self:
-        """The arrays of one level."""
-        return cls(interval.level, np.array(interval.edges, dtype=np.float64), np.array(interval.widths))
+    def of(cls, intervals: Sequence[Interval]) -> Self:
+        """The union of all levels' bins."""
+        edges = np.unique(np.concatenate([np.array(i.edges, dtype=np.float64) for i in intervals]))
+        inside = np.concatenate([[-np.inf], edges])  # a bin holds its lower edge
+        columns = [np.array(i.widths)[np.searchsorted(i.edges, inside, side="right")] for i in intervals]
+        return cls(edges, np.column_stack(columns))
 
     def find(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Half-width (n,) of each predicted value (n,)."""
+        """Half-widths (n, levels) of predicted values (n,)."""
         return self.widths[self.edges.searchsorted(values, side="right")]
 
 
@@ -76,7 +78,7 @@ def fit_sets(
 
 def find_width(interval: Interval, values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Half-width (n,) of each predicted value (n,)."""
-    return Widths.of(interval).find(values)
+    return Widths.of([interval]).find(values)[:, 0]
 
 
 def find_members(interval: Interval, probabilities: NDArray[np.float64]) -> NDArray[np.bool_]:

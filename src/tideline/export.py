@@ -7,19 +7,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from tideline import catalog
 from tideline.contracts import Task
-from tideline.features import cast_matrix, make_feed, select_columns
+from tideline.edge_rows import make_edge_rows
+from tideline.families.blend import Blend, blend_nets, merge_nets
+from tideline.families.folds import make_context, predict
+from tideline.feature_graph import make_feed
+from tideline.features import select_columns
 from tideline.files import write_file, write_json
 from tideline.layout import Layout
-from tideline.models._blend import Blend, blend_nets, merge_nets
-from tideline.models._folds import make_context, predict
 from tideline.params import Params
-from tideline.parity import Comparison, judge, make_edge_rows, make_threshold_rows, open_session, run_chunks
+from tideline.parity import Comparison, judge, make_threshold_rows, open_session, run_chunks
 from tideline.progress import Log, stage
 
 if TYPE_CHECKING:
     import onnx
+
+JOINED_ROWS = 512  # of the training rows that also go through the joined graph
 
 
 def export(task: Task, params: Params, layout: Layout, model: str) -> None:
@@ -64,34 +70,39 @@ def _load_blend(task: Task, layout: Layout) -> tuple[Any, onnx.ModelProto]:
 def check_parity(
     task: Task, params: Params, layout: Layout, estimator: Any, net: onnx.ModelProto, merged: onnx.ModelProto
 ) -> dict[str, Any]:
-    """Compare on every training row and on raw edge rows through `merged`, and around tree thresholds through `net`."""
-    import joblib
+    """Compare on every training row, on raw edge rows, and around tree thresholds.
+
+    The net starts from the graph's own X, which the features stage computed once for all models; that the joined graph
+    says the same from raw columns is checked on the edge rows and on every row of a sample.
+    """
     import pandas as pd
 
     limits, threads = params.export, params.threads
-    preprocess = joblib.load(layout.features / "preprocess.joblib")
+    with np.load(layout.features / "transformed.npz") as file:
+        X, of_graph, edge_names = file["framework"], file["graph"], [str(name) for name in file["edges"]]
     frame = pd.read_parquet(layout.split / "train.parquet")
-    names, edges = make_edge_rows(task, frame)
-    raw = pd.concat([select_columns(task, frame), select_columns(task, edges)], ignore_index=True)
-    X = cast_matrix(preprocess, preprocess.transform(raw))
+    n = len(frame)
+    names = [*(f"training row {i}" for i in range(n)), *edge_names]
+    answers = predict(estimator, X, task.problem)
+    inner = open_session(net, limits.provider, threads)
+    parts = [Comparison(names, answers, run_chunks(inner, {"X": of_graph}, task.problem))]
+    sample = np.arange(0, n, max(1, n // JOINED_ROWS))
+    chosen = np.concatenate([sample, np.arange(n, len(names))])
+    raw = pd.concat(
+        [select_columns(task, rows) for rows in (frame.iloc[sample], make_edge_rows(task, frame)[1])], ignore_index=True
+    )
     session = open_session(merged, limits.provider, threads)
-    parts = [
-        Comparison(
-            [*(f"training row {i}" for i in range(len(frame))), *names],
-            predict(estimator, X, task.problem),
-            run_chunks(session, make_feed(task, raw), task.problem),
-        )
-    ]
-    near, moved = make_threshold_rows(net, X[: len(frame)], params.seed)
+    joined = run_chunks(session, make_feed(task, raw), task.problem)
+    parts.append(Comparison([f"{names[i]}, from raw columns" for i in chosen], answers[chosen], joined))
+    near, moved = make_threshold_rows(net, X[:n], params.seed)
     if near:
-        inner = open_session(net, limits.provider, threads)
         parts.append(
             Comparison(near, predict(estimator, moved, task.problem), run_chunks(inner, {"X": moved}, task.problem))
         )
     return {
         **judge(parts, task.problem, limits),
-        "rows": len(frame),
-        "edge_rows": len(names) + len(near),
+        "rows": n,
+        "edge_rows": len(edge_names) + len(near),
         "provider": session.get_providers()[0],
     }
 

@@ -40,7 +40,7 @@ class Layout:
 
     @property
     def features(self) -> Path:
-        """Folder of preprocess.joblib, preprocess.onnx, matrices.npz, features.json."""
+        """Folder of preprocess.joblib, preprocess.onnx, matrices.npz, transformed.npz, features.json."""
         return self.root / "data" / self.task / "features"
 
     def tune(self, model: str) -> Path:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Provider = Literal["cpu", "cuda"]
-CHUNK = 256  # neighbour features hold a rows x training rows matrix of distances
+CHUNK = 256  # rows a run: what a graph holds for them stays in the cache
 _PROVIDERS = {
     "cpu": ["CPUExecutionProvider"],
     "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"],
@@ -112,7 +112,7 @@ class Predictor:
         self.intervals, self.chunk, self.place = intervals, chunk, place
         self.regression = contract.problem == "regression"
         self.session = open_session(model, place, threads, provider)
-        self._widths = tuple(map(Widths.of, intervals)) if self.regression else ()
+        self._widths = Widths.of(intervals) if self.regression and intervals else None
         self._output = "prediction" if self.regression else "probabilities"
         self._text = tuple((c.name, c.is_text) for c in contract.columns)
         self._known = frozenset(c.name for c in contract.columns)
@@ -141,14 +141,15 @@ class Predictor:
         return self._finish_values(answers[:, 0]) if self.regression else self._finish_classes(answers)
 
     def _finish_values(self, values: NDArray[np.float64]) -> Prediction:
-        bands = []
-        for at_level in self._widths:
-            width = at_level.find(values)
-            lower, upper = values - width, values + width
+        bands: tuple[Band, ...] = ()
+        if self._widths is not None:
+            centre, width = values[:, None], self._widths.find(values)
+            lower, upper = centre - width, centre + width
             if self.clip is not None:
-                lower, upper = np.maximum(lower, self.clip[0]), np.minimum(upper, self.clip[1])
-            bands.append(Band(at_level.level, lower, upper))
-        return Prediction(values, np.empty((len(values), 0)), (), tuple(bands), ())
+                np.maximum(lower, self.clip[0], out=lower)
+                np.minimum(upper, self.clip[1], out=upper)
+            bands = tuple(Band(interval.level, lower[:, i], upper[:, i]) for i, interval in enumerate(self.intervals))
+        return Prediction(values, np.empty((len(values), 0)), (), bands, ())
 
     def _finish_classes(self, probabilities: NDArray[np.float64]) -> Prediction:
         codes = probabilities.argmax(axis=1).astype(np.float64)

@@ -10,9 +10,7 @@ import numpy as np
 
 from tideline import catalog
 from tideline.contracts import Task
-from tideline.files import write_file, write_json
-from tideline.layout import Layout
-from tideline.models._folds import (
+from tideline.families.folds import (
     Matrices,
     fit_all,
     make_context,
@@ -21,6 +19,8 @@ from tideline.models._folds import (
     predict,
     read_matrices,
 )
+from tideline.files import write_file, write_json
+from tideline.layout import Layout
 from tideline.params import Params
 from tideline.progress import Log, stage
 

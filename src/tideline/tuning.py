@@ -12,9 +12,9 @@ import numpy as np
 
 from tideline import catalog
 from tideline.contracts import BuildContext, ModelSpec, Task, TidelineError
+from tideline.families.folds import Matrices, fit_all, make_context, measure, predict, read_matrices
 from tideline.files import write_json
 from tideline.layout import Layout
-from tideline.models._folds import Matrices, fit_all, make_context, measure, predict, read_matrices
 from tideline.params import Budget, Params
 from tideline.progress import Log, stage
 

@@ -12,7 +12,7 @@ import pytest
 
 from tideline import catalog
 from tideline.contracts import BuildContext, ModelSpec, Problem, TidelineError
-from tideline.models._folds import predict
+from tideline.families.folds import predict
 from tideline.parity import make_threshold_rows, open_session, run_chunks
 
 PROBLEMS: tuple[Problem, ...] = ("regression", "classification")

@@ -1,1 +1,1 @@
-"""Model families: one file each, exposing `SPEC`. Files that start with an underscore hold what families share."""
+"""Model families: one file each, exposing `SPEC`. What they share lives in `families`."""

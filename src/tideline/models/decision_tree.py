@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._sklearn import ForestCore
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.sklearn import ForestCore
+from tideline.families.tabular import Tabular, to_onnx
 
 
 def regressor() -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._sklearn import ForestCore
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.sklearn import ForestCore
+from tideline.families.tabular import Tabular, to_onnx
 
 
 def regressor() -> Any:
@@ -38,7 +38,7 @@ SPEC = ModelSpec(
     build=build,
     to_onnx=to_onnx,
     defaults={
-        "regression": {"n_estimators": 50, "max_features": 0.3, "min_samples_leaf": 4, "target": "standard"},
+        "regression": {"n_estimators": 40, "max_features": 0.3, "min_samples_leaf": 4, "target": "standard"},
         "classification": {"n_estimators": 100, "max_features": "sqrt", "min_samples_leaf": 1},
     },
     space={

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._sklearn import HistogramCore
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.sklearn import HistogramCore
+from tideline.families.tabular import Tabular, to_onnx
 
 
 def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
@@ -33,7 +33,8 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
-            "max_iter": 160,
+            "learning_rate": 0.12,
+            "max_iter": 100,
             "max_leaf_nodes": 24,
             "min_samples_leaf": 20,
             "l2_regularization": 2.0,
@@ -42,7 +43,7 @@ SPEC = ModelSpec(
         },
         "classification": {
             **COMMON,
-            "max_iter": 100,
+            "max_iter": 60,
             "max_leaf_nodes": 15,
             "min_samples_leaf": 10,
             "l2_regularization": 1.0,

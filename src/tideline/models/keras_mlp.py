@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._mlp import Recipe
-from tideline.models._tabular import Tabular, to_onnx
-from tideline.models._tensorflow import KerasCore
+from tideline.families.mlp import Recipe
+from tideline.families.tabular import Tabular, to_onnx
+from tideline.families.tensorflow import KerasCore
 
 
 def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
@@ -29,7 +29,15 @@ SPEC = ModelSpec(
     build=build,
     to_onnx=to_onnx,
     defaults={
-        "regression": {**COMMON, "hidden": [128, 64], "dropout": 0.1, "epochs": 12, "target": "standard"},
+        "regression": {
+            **COMMON,
+            "batch": 512,
+            "learning_rate": 4e-3,
+            "hidden": [128, 64],
+            "dropout": 0.1,
+            "epochs": 10,
+            "target": "standard",
+        },
         "classification": {**COMMON, "hidden": [128, 64], "dropout": 0.2, "epochs": 40},
     },
     space={"regression": SPACE, "classification": SPACE},

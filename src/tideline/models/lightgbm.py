@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._lightgbm import BoosterCore
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.lightgbm import BoosterCore
+from tideline.families.tabular import Tabular, to_onnx
 
 
 def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
@@ -40,13 +40,15 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
-            "num_iterations": 700,
+            "objective": "huber",
+            "alpha": 0.43,
+            "num_leaves": 24,
+            "num_iterations": 450,
             "target": "standard",
             "offset": "none",
             "members": [
-                {"objective": "huber", "alpha": 0.43, "extra_trees": True, "num_iterations": 900},
-                {"offset": "best", "learning_rate": 0.04, "feature_fraction": 0.15},
-                {"target": "sqrt", "learning_rate": 0.08, "feature_fraction": 0.15, "num_iterations": 350},
+                {"offset": "best", "learning_rate": 0.06, "feature_fraction": 0.15},
+                {"extra_trees": True, "learning_rate": 0.1},
             ],
         },
         "classification": {**COMMON, "num_iterations": 150, "num_leaves": 15, "members": [{}]},

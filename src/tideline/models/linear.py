@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._onnx import Net
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.onnx import Net
+from tideline.families.tabular import Tabular, to_onnx
 
 
 class ElasticNetCore:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._sklearn import ForestCore
-from tideline.models._tabular import Tabular, to_onnx
+from tideline.families.sklearn import ForestCore
+from tideline.families.tabular import Tabular, to_onnx
 
 
 def regressor() -> Any:
@@ -39,7 +39,7 @@ SPEC = ModelSpec(
     to_onnx=to_onnx,
     defaults={
         "regression": {
-            "n_estimators": 60,
+            "n_estimators": 50,
             "max_features": 0.12,
             "max_samples": 0.5,
             "min_samples_leaf": 4,

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tideline.contracts import BuildContext, ModelSpec
-from tideline.models._mlp import Recipe
-from tideline.models._tabular import Tabular, to_onnx
-from tideline.models._torch import TorchCore
+from tideline.families.mlp import Recipe
+from tideline.families.tabular import Tabular, to_onnx
+from tideline.families.torch import TorchCore
 
 
 def build(params: Mapping[str, Any], context: BuildContext) -> Tabular:
@@ -30,6 +30,8 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
+            "batch": 512,
+            "learning_rate": 4e-3,
             "hidden": [128, 64],
             "dropout": 0.1,
             "weight_decay": 0.05,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tideline.contracts import Block, Column, Slice, Source, Split, Step, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -14,12 +17,16 @@ def read(path: Path) -> pd.DataFrame:
 
     Raises ValueError if a date is in neither form.
     """
+    import pandas as pd
+
     frame = pd.read_csv(path, dtype={"dteday": str})
     return frame.assign(dteday=parse_days(frame["dteday"]))
 
 
 def parse_days(text: pd.Series) -> pd.Series:
     """Days since 1970-01-01, float64, of dates written M/D/YYYY or YYYY-MM-DD; an empty one is missing."""
+    import pandas as pd
+
     american = text.str.contains("/", na=False)
     dates = pd.to_datetime(text.where(~american), format="%Y-%m-%d").fillna(
         pd.to_datetime(text.where(american), format="%m/%d/%Y")
@@ -27,8 +34,8 @@ def parse_days(text: pd.Series) -> pd.Series:
     return (dates - pd.Timestamp(0)) / pd.Timedelta(days=1)
 
 
-def _days(date: str) -> float:
-    return float((pd.Timestamp(date) - pd.Timestamp(0)).days)
+def _days(day: str) -> float:
+    return float((date.fromisoformat(day) - date(1970, 1, 1)).days)
 
 
 TASK = Task(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from tideline.contracts import Block, Column, Slice, Source, Split, Step, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PIXELS = tuple(f"pixel_{i}" for i in range(64))
 DIGITS = tuple("0123456789")
@@ -12,6 +15,7 @@ DIGITS = tuple("0123456789")
 
 def load() -> pd.DataFrame:
     """1,797 rows: pixel_0 to pixel_63 (row by row, 0 to 16) and the digit."""
+    import pandas as pd
     from sklearn.datasets import load_digits
 
     digits = load_digits()

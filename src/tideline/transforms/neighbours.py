@@ -1,7 +1,7 @@
 """What the nearest training rows say: their target, their target per income, their make-up, weighted in several ways.
 
-Out-of-fold when fitted: each training row asks only rows of other groups, so that no row sees its own target. In ONNX
-the search is one MatMul and one TopK over the reference rows, and every mean is one batched MatMul.
+Out-of-fold when fitted: each training row asks only rows of other groups, so that no row sees its own target. All
+means of one kind are one batched MatMul, with the neighbours as last axis.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from tideline.transforms._onnx import Graph
 
 VARIANCE_FLOOR = 1e-6  # keeps the root of a difference of squares away from rounding noise
 GRID = 1e6  # features are rounded to a millionth: a difference that is zero but for rounding is zero, in both worlds
-RIDGE, PRIOR_SLOPE = 0.05, 0.5  # of the local regression on log `per`
-EFFECTS = ("price", "deviation", "per", "local_price", "slope")
+EFFECTS = ("price", "deviation", "per")
+CHUNK = 512
 
 
 class Neighbours(BlockTransform):
@@ -28,9 +28,9 @@ class Neighbours(BlockTransform):
     coordinates: column -> scale; the distance is Euclidean in scaled coordinates (for places: km per degree).
     per: column by which the target is also divided (income). similar: column -> width of a Gaussian kernel;
     `logged` columns enter by their log. ks: numbers of neighbours. groups: number of random groups for
-    the out-of-fold pass, drawn with `seed`.
+    the out-of-fold pass, drawn with `seed`. keep: the columns themselves come first.
 
-    Source: Nadaraya-Watson kernel means (1964), local ridge regression (Cleveland 1979), out-of-fold target encoding.
+    Source: Nadaraya-Watson kernel means (1964), out-of-fold target encoding.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Neighbours(BlockTransform):
         make_up: Sequence[int] = (5, 20, 100),
         groups: int = 20,
         seed: int = 0,
+        keep: bool = False,
     ) -> None:
         self.coordinates = coordinates
         self.per = per
@@ -52,6 +53,7 @@ class Neighbours(BlockTransform):
         self.make_up = make_up
         self.groups = groups
         self.seed = seed
+        self.keep = keep
 
     def fit_transform(self, X: Any, y: Any = None, **params: Any) -> np.ndarray:
         """Features of the training rows (n, f), none of which saw a target of its own group."""
@@ -59,8 +61,7 @@ class Neighbours(BlockTransform):
         values = self._numbers(X, reset=False)
         draw = np.random.default_rng(self.seed)
         group = draw.permutation(len(values)) % min(self.groups, len(values))
-        places, described = self._place(values), self._describe(values)
-        return self._features(places, described, self.reference_.search(places, group))
+        return self._features(values, group)
 
     def _learn(self, X: np.ndarray, y: np.ndarray | None) -> None:
         if y is None:
@@ -77,7 +78,7 @@ class Neighbours(BlockTransform):
         self.place_columns_ = [self._index(c) for c in self.coordinates]
         self.scale_ = np.asarray(list(self.coordinates.values()), np.float64)
         self.described_columns_ = [self._index(c) for c in self.similar]
-        self.width_ = np.asarray(list(self.similar.values()), np.float64)
+        self.width_ = np.asarray(list(self.similar.values()), np.float64)[:, None]
         self.is_logged_ = np.asarray([c in set(self.logged) for c in self.similar])
         self.per_ = list(self.similar).index(self.per)
         self.centre_ = (X[:, self.place_columns_] * self.scale_).mean(axis=0)
@@ -86,7 +87,7 @@ class Neighbours(BlockTransform):
         self.reference_ = Reference(self._place(X), most)
         described = self._describe(X)
         target = log_target - self.level_
-        self.table_ = np.column_stack([self._place(X), target, target - described[:, self.per_], described])
+        self.table_ = np.column_stack([target, target * target, target - described[:, self.per_], described])
         self.averages_ = _averaging(self.ks, most), _averaging(self.make_up, most)
 
     def _place(self, X: np.ndarray) -> np.ndarray:
@@ -97,123 +98,95 @@ class Neighbours(BlockTransform):
         return np.asarray(np.where(self.is_logged_, np.log(np.maximum(values, 1e-3)), values))
 
     def _apply(self, X: np.ndarray) -> np.ndarray:
-        places = self._place(X)
-        return self._features(places, self._describe(X), self.reference_.search(places))
+        return self._features(X)
 
-    def _features(self, places: np.ndarray, described: np.ndarray, found: np.ndarray) -> np.ndarray:
-        """Features (n, f) from the numbers of the nearest rows (n, k); in chunks that stay in the cache."""
+    def _features(self, X: np.ndarray, group: np.ndarray | None = None) -> np.ndarray:
+        """Features (n, f); in chunks that stay in the cache."""
+        described = self._describe(X)
+        rows, squares = self.reference_.search(self._place(X), group)
+        spans = [slice(start, start + CHUNK) for start in range(0, len(X), CHUNK)]
+        parts = [self._chunk(described[span], self.table_[rows[span]], np.sqrt(squares[span])) for span in spans]
+        features = np.concatenate(parts)
+        return np.hstack([X, features]) if self.keep else features
+
+    def _chunk(self, described: np.ndarray, neighbours: np.ndarray, distance: np.ndarray) -> np.ndarray:
+        near = neighbours.transpose(0, 2, 1).copy()  # (n, columns of the table, k): neighbours last from here on
+        own, values, make_up = described[:, :, None], near[:, :3], near[:, 3:]
+        difference = make_up - own
+        mean, square, per = np.split(values @ self.averages_[0], 3, axis=1)
+        spread = np.sqrt(np.maximum(square - mean * mean, VARIANCE_FLOOR))
+        around = make_up @ self.averages_[1]
+        weights = _kernels.weigh(distance[:, None], difference / self.width_, difference[:, [self.per_]])
+        moments = weights @ values.transpose(0, 2, 1) / weights.sum(axis=2, keepdims=True)
+        level, second, by = np.split(moments, 3, axis=2)
+        price = np.exp(level + self.level_)
+        deviation = np.sqrt(np.maximum(second - level * level, VARIANCE_FLOOR))
         parts = [
-            self._chunk(places[i : i + 1024], described[i : i + 1024], self.table_[found[i : i + 1024]])
-            for i in range(0, len(places), 1024)
+            np.log(distance[:, self._ranks()] + 0.1),
+            np.concatenate([np.concatenate([values[:, :1, :3], mean], axis=2) + self.level_, spread, per], axis=2),
+            np.concatenate([around, around - own], axis=2),
+            np.concatenate([price, deviation, by], axis=2),
         ]
-        return np.concatenate(parts)
-
-    def _chunk(self, places: np.ndarray, described: np.ndarray, near: np.ndarray) -> np.ndarray:
-        d = places.shape[1]
-        offset = near[:, :, :d] - places[:, None]
-        distance = np.sqrt((offset * offset).sum(axis=2))
-        target, per, make_up = near[:, :, d], near[:, :, d + 1], near[:, :, d + 2 :]
-        difference = make_up - described[:, None]
-        n = len(places)
-        plain = np.matmul(self.averages_[0].T, np.stack([target, target * target, per], axis=2))
-        around = np.matmul(self.averages_[1].T, make_up)
-        gap = difference[:, :, self.per_]
-        weights = _kernels.weigh(distance, difference / self.width_, gap)
-        values = np.stack([target, target * target, per, gap, gap * gap, gap * target], axis=2)
-        moments = np.matmul(weights, values) / weights.sum(axis=2, keepdims=True)
-        mean, square, by, x, xx, xy = (moments[:, :, i] for i in range(6))
-        slope = (xy - x * mean + RIDGE * PRIOR_SLOPE) / (xx - x * x + RIDGE)
-        features = np.concatenate(
-            [
-                np.log(distance[:, [k - 1 for k in self.ks]] + 0.1),
-                target[:, :3] + self.level_,
-                plain[:, :, 0] + self.level_,
-                np.sqrt(np.maximum(plain[:, :, 1] - plain[:, :, 0] ** 2, 0) + VARIANCE_FLOOR),
-                plain[:, :, 2],
-                around.reshape(n, -1),
-                (around - described[:, None]).reshape(n, -1),
-                np.exp(mean + self.level_),
-                np.sqrt(np.maximum(square - mean * mean, 0) + VARIANCE_FLOOR),
-                by,
-                np.exp(mean - slope * x + self.level_),
-                slope,
-            ],
-            axis=1,
-        )
+        features = np.concatenate([part.reshape(len(near), -1) for part in parts], axis=1)
         return np.asarray(np.rint(features * GRID) / GRID)
 
+    def _ranks(self) -> np.ndarray:
+        return np.array([k - 1 for k in self.ks])
+
     def _names(self, columns: list[str]) -> list[str]:
-        similar = list(self.similar or {})
         return [
+            *(columns if self.keep else []),
             *(f"distance_{k}" for k in self.ks),
             *(f"log_target_of_neighbour_{i}" for i in (1, 2, 3)),
             *(f"{what}_{k}" for what in ("log_target", "deviation", "log_target_per") for k in self.ks),
-            *(f"{c}_around_{k}" for k in self.make_up for c in similar),
-            *(f"{c}_against_{k}" for k in self.make_up for c in similar),
-            *(f"{effect}_{kernel}" for effect in EFFECTS for kernel in _kernels.NAMES),
+            *(f"{c}_{what}_{k}" for c in self.similar or {} for what in ("around", "against") for k in self.make_up),
+            *(f"{effect}_{kernel}" for kernel in _kernels.NAMES for effect in EFFECTS),
         ]
 
     def emit(self, graph: Graph, x: str) -> str:
-        add, d = graph.add, len(self.place_columns_)
-        table, level = self.table_, np.float64(self.level_)
+        add = graph.add
         places = add("Sub", add("Mul", graph.columns(x, self.place_columns_), self.scale_), self.centre_)
         raw = graph.columns(x, self.described_columns_)
         described = add("Where", self.is_logged_[None], add("Log", add("Max", raw, np.float64(1e-3))), raw)
-        near = add("Gather", table, self.reference_.emit(graph, places), axis=0)
-
-        def part(start: int, stop: int) -> Any:
-            return add("Slice", near, np.array([start]), np.array([stop]), np.array([2]))
-
-        own = add("Unsqueeze", described, np.array([1]))
-        offset = add("Sub", part(0, d), add("Unsqueeze", places, np.array([1])))
-        squares = add("ReduceSum", add("Mul", offset, offset), np.array([2]), keepdims=1)
-        distance = add("Sqrt", squares)  # [n, k, 1]
-        target, per, make_up = part(d, d + 1), part(d + 1, d + 2), part(d + 2, table.shape[1])
+        rows, squares = self.reference_.emit(graph, places)
+        distance = add("Sqrt", squares)
+        near = add("Transpose", add("Gather", self.table_, rows, axis=0), perm=[0, 2, 1])
+        own = add("Unsqueeze", described, np.array([2]))
+        values, make_up = _split(graph, near, [3, self.table_.shape[1] - 3], axis=1)
         difference = add("Sub", make_up, own)
-        square = add("Mul", target, target)
-        plain = add("MatMul", self.averages_[0].T, add("Concat", target, square, per, axis=2))
-        around = add("MatMul", self.averages_[1].T, make_up)
-        gap = add("Gather", difference, np.array([self.per_]), axis=2)
-        weights = _kernels.emit(graph, distance, add("Div", difference, self.width_), gap)
-        values = add("Concat", target, square, per, gap, add("Mul", gap, gap), add("Mul", gap, target), axis=2)
+        mean, mean_square, mean_per = _split(graph, add("MatMul", values, self.averages_[0]), [1, 1, 1], axis=1)
+        around = add("MatMul", make_up, self.averages_[1])
+        gap = add("Gather", difference, np.array([self.per_]), axis=1)
+        far = add("Unsqueeze", distance, np.array([1]))
+        weights = _kernels.emit(graph, far, add("Div", difference, self.width_), gap)
         total = add("ReduceSum", weights, np.array([2]), keepdims=1)
-        moments = add("Div", add("MatMul", weights, values), total)
-
-        def column(of: Any, i: int) -> Any:
-            return add("Gather", of, np.int64(i), axis=2)
-
-        mean, second, by, gx, gxx, gxy = (column(moments, i) for i in range(6))
-        above = add("Add", add("Sub", gxy, add("Mul", gx, mean)), np.float64(RIDGE * PRIOR_SLOPE))
-        slope = add("Div", above, add("Add", add("Sub", gxx, add("Mul", gx, gx)), np.float64(RIDGE)))
+        moments = add("Div", add("MatMul", weights, add("Transpose", values, perm=[0, 2, 1])), total)
+        level, second, by = _split(graph, moments, [1, 1, 1], axis=2)
+        price = add("Exp", add("Add", level, np.float64(self.level_)))
 
         def deviation(of_square: Any, of_mean: Any) -> Any:
-            spread = add("Max", add("Sub", of_square, add("Mul", of_mean, of_mean)), np.float64(0))
-            return add("Sqrt", add("Add", spread, np.float64(VARIANCE_FLOOR)))
+            spread = add("Sub", of_square, add("Mul", of_mean, of_mean))
+            return add("Sqrt", add("Max", spread, np.float64(VARIANCE_FLOOR)))
 
-        def price(log: Any) -> Any:
-            return add("Exp", add("Add", log, level))
+        def flat(*parts: Any) -> Any:
+            return add("Reshape", add("Concat", *parts, axis=2), np.array([0, -1]))
 
-        def flat(of: Any) -> Any:
-            return add("Reshape", of, np.array([0, -1]))
-
-        places_of_k = np.array([k - 1 for k in self.ks])
+        first = add("Slice", values, np.array([0, 0]), np.array([1, 3]), np.array([1, 2]))
+        targets = add("Add", add("Concat", first, mean, axis=2), np.float64(self.level_))
         features = add(
             "Concat",
-            flat(add("Log", add("Add", add("Gather", distance, places_of_k, axis=1), np.float64(0.1)))),
-            add("Add", flat(add("Gather", target, np.array([0, 1, 2]), axis=1)), level),
-            add("Add", column(plain, 0), level),
-            deviation(column(plain, 1), column(plain, 0)),
-            column(plain, 2),
-            flat(around),
-            flat(add("Sub", around, own)),
-            price(mean),
-            deviation(second, mean),
-            by,
-            price(add("Sub", mean, add("Mul", slope, gx))),
-            slope,
+            add("Log", add("Add", add("Gather", distance, self._ranks(), axis=1), np.float64(0.1))),
+            flat(targets, deviation(mean_square, mean), mean_per),
+            flat(around, add("Sub", around, own)),
+            flat(price, deviation(second, level), by),
             axis=1,
         )
-        return str(add("Div", add("Round", add("Mul", features, np.float64(GRID))), np.float64(GRID)))
+        rounded = add("Div", add("Round", add("Mul", features, np.float64(GRID))), np.float64(GRID))
+        return str(add("Concat", x, rounded, axis=1) if self.keep else rounded)
+
+
+def _split(graph: Graph, x: str, sizes: Sequence[int], axis: int) -> list[str]:
+    return list(graph.add("Split", x, np.array(sizes), axis=axis, outputs=len(sizes)))
 
 
 def _averaging(ks: Sequence[int], most: int) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import BuildContext, TidelineError
-from tideline.models._keras_bench import open_bench, start_keras
-from tideline.models._mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
-from tideline.models._onnx import Net
+from tideline.families.keras_bench import open_bench, start_keras
+from tideline.families.mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
+from tideline.families.onnx import Net
 
 CHUNK = 4096  # rows predicted at a time
 

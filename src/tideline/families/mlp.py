@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tideline.models._onnx import Net
+from tideline.families.onnx import Net
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 from tideline.contracts import TidelineError
-from tideline.models._onnx import Net
+from tideline.families.onnx import Net
 
 MODES = ("none", "standard", "log", "sqrt")
 

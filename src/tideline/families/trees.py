@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tideline.models._onnx import Net
+from tideline.families.onnx import Net
 
+LEAST_COLUMNS = 12  # fewer to choose from, and most trees would miss what matters
 CUTS = (24, 100)  # where boosting's sums are cut, in trees
 
 
@@ -28,6 +29,11 @@ class Tree:
     missing_left: np.ndarray
     value: np.ndarray
     first: int = 0
+
+
+def share_columns(share: float, n_features: int) -> float:
+    """The share of columns that a tree or a split may choose from: of few columns it is more than was asked for."""
+    return min(1.0, max(share, LEAST_COLUMNS / n_features))
 
 
 def floor_float32(values: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tideline.models._onnx import Net
-from tideline.models._trees import CUTS, Tree, emit_trees
+from tideline.families.onnx import Net
+from tideline.families.trees import CUTS, Tree, emit_trees, share_columns
 
 
 class ForestCore:
@@ -20,7 +20,7 @@ class ForestCore:
         self.problem = problem
 
     def fit(self, X: np.ndarray, z: np.ndarray) -> None:
-        self.model_ = self.make()(**self.params).fit(X, z)
+        self.model_ = self.make()(**_scale_columns(self.params, X)).fit(X, z)
         if hasattr(self.model_, "n_jobs"):
             self.model_.n_jobs = 1  # several threads would add up the trees in an order that changes
 
@@ -59,7 +59,7 @@ class HistogramCore:
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         make: Any = HistGradientBoostingRegressor if self.problem == "regression" else HistGradientBoostingClassifier
-        self.model_ = make(**self.params).fit(X, z)
+        self.model_ = make(**_scale_columns(self.params, X)).fit(X, z)
         train, validation = self.model_.train_score_, self.model_.validation_score_
         if len(validation):
             self.curve_ = {"train": (-train).tolist(), "validation": (-validation).tolist()}
@@ -90,6 +90,11 @@ class HistogramCore:
             value=nodes["value"][:, None],
             first=first,
         )
+
+
+def _scale_columns(params: Mapping[str, Any], X: np.ndarray) -> dict[str, Any]:
+    share = params.get("max_features")
+    return {**params, "max_features": share_columns(share, X.shape[1])} if isinstance(share, float) else dict(params)
 
 
 def emit_shares(net: Net, scores: str, width: int) -> str:

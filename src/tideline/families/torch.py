@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import BuildContext, TidelineError
-from tideline.models._mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
-from tideline.models._onnx import Net
+from tideline.families.mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
+from tideline.families.onnx import Net
 
 CHUNK = 4096  # rows predicted at a time
 

@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from tideline.models._onnx import Net
+from tideline.families.onnx import Net
 
 BOUND = 6.0  # standard deviations; what lies beyond says "extreme" and no more
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 
 from tideline.contracts import BuildContext, TidelineError
-from tideline.models._onnx import Net
-from tideline.models._scaling import Scaler
-from tideline.models._target import Target
+from tideline.families.onnx import Net
+from tideline.families.scaling import Scaler
+from tideline.families.target import Target
 
 if TYPE_CHECKING:
     import onnx
@@ -33,7 +33,7 @@ class Core(Protocol):
 class Tabular:
     """A fitted family: scikit-learn's fit and predict on float32 matrices.
 
-    `target` is one of `_target.MODES`; `scale` standardises the inputs; `max_rows` (0: all) caps the rows
+    `target` is one of `target.MODES`; `scale` standardises the inputs; `max_rows` (0: all) caps the rows
     that are learnt from by a seeded draw (for time-ordered tasks the last ones), which `rows_` states.
     """
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tideline.contracts import Problem
-from tideline.models._folds import predict
-from tideline.models._onnx import OUTPUTS, assemble
+from tideline.families.folds import predict
+from tideline.families.onnx import OUTPUTS, assemble
 
 if TYPE_CHECKING:
     import onnx

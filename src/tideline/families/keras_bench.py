@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import TidelineError
-from tideline.models._mlp import Recipe
+from tideline.families.mlp import Recipe
 
 
 def start_keras(threads: int) -> tuple[Any, Any]:

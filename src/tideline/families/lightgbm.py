@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import BuildContext, TidelineError
-from tideline.models._onnx import Net
-from tideline.models._sklearn import emit_shares
-from tideline.models._target import Target
-from tideline.models._trees import CUTS, Tree, emit_trees
+from tideline.families.onnx import Net
+from tideline.families.sklearn import emit_shares
+from tideline.families.target import Target
+from tideline.families.trees import CUTS, Tree, emit_trees, share_columns
 
 OWN = ("members", "num_iterations", "target", "offset")
 STAGES = 10
@@ -88,6 +88,7 @@ class BoosterCore:
 
         arguments = {
             **{key: value for key, value in settings.items() if key not in OWN},
+            "feature_fraction": share_columns(settings["feature_fraction"], X.shape[1]),
             "seed": seed,
             "num_threads": self.threads,
             "deterministic": True,
