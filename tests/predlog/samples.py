@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 
+from tests.wait import wait_for
 from tideline.contracts import Column
 from tideline.predlog import Record, Store, mint_ids
+
+__all__ = ["COLUMNS", "START", "make_pets", "make_rents", "stored_ids", "wait_for"]
 
 START = 1_700_000_000_000_000  # µs
 COLUMNS = (
@@ -79,10 +80,3 @@ def make_pets(n: int, seed: int = 0, start: int = START, **changes: Any) -> list
 def stored_ids(store: Store) -> list[str]:
     with store.database.connect() as connection:
         return list(connection.execute(sa.text("SELECT prediction_id FROM predictions ORDER BY 1")).scalars())
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.01)
