@@ -54,7 +54,8 @@ def measure(arguments: argparse.Namespace, log: str) -> None:
             f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores shared, {time.strftime('%Y-%m-%d')}"
         )
         print(
-            f"{model['task']}: {model['name']} {model['version']}, {len(model['columns'])} columns, one worker, log {log}"
+            f"{model['task']}: {model['name']} {model['version']}, {len(model['columns'])} columns, "
+            f"one worker, log {log}"
         )
         print(f"  {'start to ready':32s}{ready:10.2f} s")
         load(port, [row], connections=8, seconds=1.0)  # warm

@@ -1,5 +1,6 @@
-"""Micro-batching without waiting: all requests that arrive in one turn of the event loop share one session run and one
-submission to the prediction log. Their answers are released when the log has them."""
+"""Micro-batching without a timer: all requests that arrive in one turn of the event loop share one session run and one
+submission to the prediction log. Their answers are released when the log has them; what arrives meanwhile is the next
+batch, so that batches grow with the load and nobody waits while nothing is under way."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from serving.champion import Answers
 from serving.errors import Refusal
 from serving.schema import Row
-from tideline.predlog import Receipt, RecordRefused, StoreUnavailable
+from tideline.predlog import Receipt, RecordRefused
 
 if TYPE_CHECKING:
     from serving.log import PredictionLog
@@ -58,13 +59,15 @@ class Batcher:
     """Hands rows to their model, one batch a turn of the event loop, large requests one after the other in a thread.
 
     A batch holds one model. `observe` is told the model and the number of rows of each batch. At most `max_pending`
-    rows of large requests wait; a request beyond that is refused with 429.
+    rows of large requests wait, and as many of small ones; a request beyond that is refused with 429.
     """
 
     def __init__(self, log: PredictionLog | None, observe: Callable[[Model, int], None], max_pending: int) -> None:
         self._log, self._observe, self.max_pending = log, observe, max_pending
         self._waiting: list[Request] = []
-        self._pending = 0
+        self._writing = 0  # batches that the log has not acknowledged yet
+        self._pending = 0  # rows of large requests
+        self._queued = 0  # rows of small ones
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bulk")
 
     async def submit(self, model: Model, rows: Sequence[Row], route: str = "", arrived: float | None = None) -> Share:
@@ -76,8 +79,10 @@ class Batcher:
         if len(rows) > INLINE_ROWS:
             # What has begun goes on if the client leaves: the thread is busy with it, and its rows count as pending.
             return await asyncio.shield(self._run_bulk(request))
-        if not self._waiting:
-            loop.call_soon(self._flush, loop)
+        self._check_room(self._queued, len(rows))
+        self._queued += len(rows)
+        if not self._waiting and not self._writing:
+            loop.call_soon(self._flush)
         self._waiting.append(request)
         return await future
 
@@ -85,10 +90,13 @@ class Batcher:
         """Wait for the thread to finish what it has begun."""
         self._thread.shutdown()
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch = self._take_batch()
-        if self._waiting:
-            loop.call_soon(self._flush, loop)
+    def _flush(self) -> None:
+        if self._waiting and not self._writing:
+            self._answer(self._take_batch())
+            if self._waiting and not self._writing:
+                asyncio.get_running_loop().call_soon(self._flush)
+
+    def _answer(self, batch: list[Request]) -> None:
         model = batch[0].model
         rows = batch[0].rows if len(batch) == 1 else [row for request in batch for row in request.rows]
         try:
@@ -107,6 +115,7 @@ class Batcher:
                 break
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._queued -= sum(len(request.rows) for request in batch)
         return batch
 
     def _isolate(self, batch: list[Request], error: Exception) -> None:
@@ -129,14 +138,16 @@ class Batcher:
             return
         try:
             ids, written = self._log.write(batch, answers)
-        except StoreUnavailable as error:
+        except Exception as error:  # too much waits for the store
             _fail(batch, error)
         else:
+            self._writing += 1
             written.add_done_callback(partial(self._acknowledge, batch, answers, ids))
 
     def _acknowledge(
         self, batch: list[Request], answers: Answers, ids: list[str], written: asyncio.Future[Receipt]
     ) -> None:
+        self._writing -= 1
         error = written.exception()
         if error is None:
             _release(batch, answers, ids)
@@ -147,14 +158,18 @@ class Batcher:
                 start += len(request.rows)
         else:
             _fail(batch, error)
+        if self._waiting:
+            written.get_loop().call_soon(self._flush)  # those who were answered may send their next one first
 
     def _run_bulk(self, request: Request) -> asyncio.Task[Share]:
-        size = len(request.rows)
-        if self._pending and self._pending + size > self.max_pending:
-            message = f"{self._pending} rows are waiting already, at most {self.max_pending} may; try again later"
-            raise Refusal(429, "rows", message, {"pending": self.max_pending}, {"retry-after": "1"})
-        self._pending += size
+        self._check_room(self._pending, len(request.rows))
+        self._pending += len(request.rows)
         return asyncio.ensure_future(self._answer_bulk(request))
+
+    def _check_room(self, waiting: int, more: int) -> None:
+        if waiting and waiting + more > self.max_pending:
+            message = f"{waiting} rows are waiting already, at most {self.max_pending} may; try again later"
+            raise Refusal(429, "rows", message, {"pending": self.max_pending}, {"retry-after": "1"})
 
     async def _answer_bulk(self, request: Request) -> Share:
         size = len(request.rows)
