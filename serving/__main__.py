@@ -9,8 +9,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from serving.checks import check_settings
 from serving.settings import ROOT, Settings
-from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
 SERVICE = "serving.service:TidelineService"
@@ -20,12 +20,11 @@ def main() -> None:
     """Check what can be checked, then become BentoML's server process."""
     try:
         settings = _read_arguments()
-        described = _check_bundle(settings)
-        logged = _check_store(settings)
+        described = check_settings(settings)
         _check_port(settings)
     except TidelineError as error:
         sys.exit(f"serve: {error}")
-    print(f"{described} on http://{settings.host}:{settings.port} (docs at /docs), {logged}", flush=True)
+    print(f"serving on http://{settings.host}:{settings.port} (docs at /docs) {described}", flush=True)
     environment = build_environment(settings)
     command = build_command(settings)
     os.chdir(ROOT)
@@ -66,21 +65,6 @@ def _read_arguments() -> Settings:
     }
     settings = Settings.from_environment({**os.environ, **{k: v for k, v in named.items() if v}})
     return replace(settings, bundle=arguments.bundle.resolve()) if arguments.bundle else settings
-
-
-def _check_bundle(settings: Settings) -> str:
-    bundle, version = open_bundle(settings)
-    manifest = bundle.manifest
-    simulated = ", trained on SIMULATED data" if manifest.provenance.get("simulated") else ""
-    return f"serving {manifest.task}: {manifest.model} {version}{simulated}"
-
-
-def _check_store(settings: Settings) -> str:
-    if not settings.log:
-        return "predictions are NOT logged"
-    from serving.log import find_store
-
-    return f"log in {find_store(settings).place}"
 
 
 def _check_port(settings: Settings) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -45,6 +45,7 @@ class Application:
         }
         if settings.log:
             self._routes["/feedback"] = ("POST", self._take_feedback)
+        self._scopes: dict[str, Literal["predict", "feedback"]] = {"/predict": "predict", "/feedback": "feedback"}
         # BentoML answers GET on these itself.
         self._elsewhere = {"/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/schema.json": "GET"}
 
@@ -54,6 +55,7 @@ class Application:
         Raises TidelineError if there is no champion, its bundle is broken, or the store's URL is none.
         """
         # Imported here: BentoML's parent process imports this module, too, and has no use for onnxruntime.
+        from serving.access import Access, find_keys
         from serving.batcher import Batcher
         from serving.feedback import LabelDecoder
         from serving.log import PredictionLog, refuse_unlogged
@@ -63,7 +65,8 @@ class Application:
 
         forget_dead_workers()
         versions = Versions(self.settings)
-        self._meter, acts = RequestMeter(), [versions.follow]
+        self._access = Access(find_keys(self.settings), self.settings.open, self.settings.workers)
+        self._meter, acts = RequestMeter(), [versions.follow, self._access.follow]
         self._refuse_unlogged = refuse_unlogged
         if self.settings.log:
             self._log = PredictionLog(self.settings)
@@ -125,6 +128,8 @@ class Application:
             raise wrong_method(path, allowed)
         if self._versions is None:
             return Answer(503, encode_error("", "the model is not loaded"), headers={"retry-after": "1"})
+        if path in self._scopes:
+            scope["tideline.key"] = self._access.admit(scope, self._scopes[path])
         return await handle(scope, receive)
 
     async def _predict(self, scope: Scope, receive: Receive) -> Answer:
@@ -148,7 +153,7 @@ class Application:
         body = await read_json(scope, receive, self.settings.max_body_bytes, self.settings.timeout)
         labels = self._labels.decode(body)
         try:
-            answers = await self._log.take_labels(labels)
+            answers = await self._log.take_labels(labels, scope["tideline.key"])
         except TidelineError as error:
             raise self._refuse_unlogged(error) from error
         self._log_meter.observe_labels(answers)

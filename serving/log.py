@@ -90,9 +90,12 @@ class PredictionLog:
             await self._writer.submit_async(_make_records(request, part, answers, start, ids[start:stop], ids[0], now))
         return ids
 
-    async def take_labels(self, labels: Sequence[Label]) -> list[LabelAnswer]:
-        """Store labels, behind the predictions that were handed over before. Raises StoreUnavailable."""
-        return await self._writer.submit_labels_async(labels)
+    async def take_labels(self, labels: Sequence[Label], source: str) -> list[LabelAnswer]:
+        """Store labels, behind the predictions that were handed over before; `source` says whose they are.
+
+        Raises StoreUnavailable.
+        """
+        return await self._writer.submit_labels_async(labels, source)
 
 
 def refuse_unlogged(error: TidelineError) -> Refusal:

@@ -6,11 +6,13 @@ from typing import Any
 
 from serving.champion import Champion
 from serving.columns import describe_schema
-from serving.openapi_labels import describe_feedback, describe_labels
+from serving.openapi_labels import KEY, describe_feedback, describe_labels
 from serving.settings import Settings
 
 _REASONS = {
     400: "The body is not JSON",
+    401: "A key is needed, or it is not known, or was revoked",
+    403: "The key is not for this",
     404: "There is no such path",
     405: "The path does not take this method; the Allow header says which it takes",
     408: "The body did not arrive in time",
@@ -18,7 +20,7 @@ _REASONS = {
     415: "The body is not sent as application/json",
     422: "The JSON is not what was expected: a wrong type, a value out of its range, a missing or an unknown column, "
     "no rows, too many rows, or a row for which the model gives no finite number",
-    429: "Too many rows are waiting; the Retry-After header says when to come again",
+    429: "Too many rows wait, or the key has sent too many requests; the Retry-After header says when to come again",
     503: "It cannot be logged now, so it is not answered; the Retry-After header says when to come again",
 }
 
@@ -29,10 +31,11 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
     simulated = (
         "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
     )
-    errors = {str(s): _error(s) for s in (400, 405, 408, 413, 415, 422, 429, 503)}
+    errors = {str(s): _error(s) for s in (400, 401, 403, 405, 408, 413, 415, 422, 429, 503)}
     predict = {
         "operationId": "predict",
         "summary": f"Predict {manifest.target.name} for one row or many",
+        "security": KEY,
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _ref("PredictRequest")}},
@@ -58,6 +61,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
             "/metrics": {"get": _get("metrics", "Prometheus metrics", _text("Metrics", "text/plain"))},
         },
         "components": {
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {
                 "Row": _row(champion),
                 "PredictRequest": _request(champion, settings),
@@ -68,7 +72,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
                     "required": ["task", "name", "version", "columns", "target", "provenance", "metrics"],
                 },
                 "Error": _ERROR,
-            }
+            },
         },
     }
 

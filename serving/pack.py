@@ -28,7 +28,10 @@ REQUIREMENTS = (
     "psycopg-binary", "pyyaml", "sqlalchemy",
 )  # fmt: skip
 _LIST_MODULES = r"""
-import sys, serving.log, serving.versions
+import importlib, pkgutil, sys, serving
+for module in pkgutil.iter_modules(serving.__path__):
+    if module.name not in ("__main__", "pack", "service"):
+        importlib.import_module(f"serving.{module.name}")
 print(*(module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "tideline"), sep="\n")
 """
 

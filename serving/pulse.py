@@ -6,6 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from tideline.contracts import TidelineError
+
 EVERY_SECONDS = 0.2
 
 logger = logging.getLogger("bentoml.tideline")
@@ -33,5 +35,7 @@ class Pulse:
             for act in self._acts:
                 try:
                     act()
+                except TidelineError as error:
+                    logger.error("%s", error)
                 except Exception:
                     logger.exception("%s failed; it is tried again", act)

@@ -10,8 +10,8 @@ import gc
 import bentoml
 
 from serving.app import Application
+from serving.checks import check_settings
 from serving.settings import Settings
-from serving.source import open_bundle
 
 SETTINGS = Settings.from_environment()
 application = Application(SETTINGS)
@@ -43,12 +43,8 @@ class TidelineService:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Before the first worker starts: what is broken ends the server, else workers start over and over."""
-        open_bundle(SETTINGS)
-        if SETTINGS.log:
-            from serving.log import find_store
-
-            find_store(SETTINGS)
+        """Before the first worker starts: what is broken ends the server."""
+        check_settings(SETTINGS)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

@@ -69,12 +69,13 @@ def _setting(default: Any, variable: str, read: Callable[[str], Any]) -> Any:
 class Settings:
     """What the server needs to know besides its bundle; each field names its environment variable.
 
-    log: whether each prediction is logged before it is answered. store: URL of the prediction log; by default a SQLite
-    file below `home`. journal: whether predictions are kept on the local disk while the store is away; journal_folder:
-    where. task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder,
-    instead of the champion. The limits are for one request, except that `max_pending_rows` is how many rows of large
-    requests may wait for their turn. `timeout` is the longest that a request may take altogether, in seconds; its body
-    has to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
+    task, home: whose champion is served, and the project's root where registry/ and store/ lie. bundle: a bundle's
+    folder, instead of the champion. open: whether other machines are answered although no API key was ever made.
+    log: whether each prediction is logged before it is answered; store: URL of the log, by default a SQLite file below
+    `home`; journal: whether predictions are kept on the local disk while the store is away, and journal_folder: where.
+    The limits are for one request, except that `max_pending_rows` is how many rows of large requests, and of small
+    ones, may wait for their turn. `timeout` is the longest that a request may take altogether, in seconds; its body has
+    to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
     """
 
     task: str = _setting("", "TIDELINE_TASK", str.strip)
@@ -83,6 +84,8 @@ class Settings:
     host: str = _setting("127.0.0.1", PREFIX + "HOST", _address)
     port: int = _setting(3000, PREFIX + "PORT", _port)
     workers: int = _setting(1, PREFIX + "WORKERS", _count)
+    open: bool = _setting(False, PREFIX + "OPEN", _switch)
+    keys_file: Path | None = _setting(None, "TIDELINE_KEYS_FILE", _folder)  # noqa: RUF009
     log: bool = _setting(True, PREFIX + "LOG", _switch)
     store: str = _setting("", "TIDELINE_STORE_URL", _store)
     journal: bool = _setting(False, PREFIX + "JOURNAL", _switch)

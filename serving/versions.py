@@ -17,7 +17,7 @@ from serving.champion import Champion
 from serving.metrics import VersionMeter
 from serving.openapi import describe_api
 from serving.settings import Settings
-from serving.source import find_pointer, open_bundle
+from serving.source import find_pointer, open_bundle, read_version
 
 RETRY_SECONDS = 5.0  # a version that did not load is tried again: its files may have been mended
 
@@ -48,7 +48,8 @@ class Versions:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._pointer = find_pointer(settings)
-        self._seen = self._look()
+        if self._pointer is not None:
+            self._pointer.has_changed()  # before it is read: a later change is seen
         self._meter = VersionMeter()
         self._retry_at = 0.0
         self.pending_error: PendingError | None = None
@@ -63,10 +64,9 @@ class Versions:
         """Serve what the pointer names, if it has moved. Whatever is wrong with that, the old version goes on."""
         if self._pointer is None:
             return
-        seen = self._look()
-        if seen == self._seen and (self.pending_error is None or time.monotonic() < self._retry_at):
+        is_due = self.pending_error is not None and time.monotonic() >= self._retry_at
+        if not self._pointer.has_changed() and not is_due:
             return
-        self._seen = seen
         try:
             self.current = self._load()
         except Exception as error:  # a bundle can be broken in ways that only its libraries know
@@ -89,13 +89,10 @@ class Versions:
     def _note_failure(self, error: Exception) -> None:
         self._meter.fail(self.current.champion.task)
         self._retry_at = time.monotonic() + RETRY_SECONDS
-        version = "" if self._pointer is None else self._pointer.read_version()
+        version = read_version(self._settings)
         told = str(error) or type(error).__name__
         if self.pending_error is None or (self.pending_error.version, self.pending_error.error) != (version, told):
             kept = self.current.champion.version
             logger.error("%s is not served, %s goes on: %s", version or "the registry's pointer", kept, told)
             now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             self.pending_error = PendingError(version, told, now)
-
-    def _look(self) -> tuple[int, int, int] | None:
-        return None if self._pointer is None else self._pointer.stamp()

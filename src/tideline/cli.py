@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tideline import catalog
 from tideline.contracts import TidelineError
+from tideline.keys_cli import add_key_verbs
 from tideline.layout import Layout
 from tideline.params import load_params
 from tideline.predlog_cli import add_log_verbs
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--to", help="version to go back to")
         command.set_defaults(run=_registry)
     add_log_verbs(verbs)
+    add_key_verbs(verbs)
     return parser
 
 

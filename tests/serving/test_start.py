@@ -102,7 +102,7 @@ def test_an_unknown_setting_and_a_wrong_task_are_errors(registry: Path, regressi
 
 def test_several_workers_serve_the_champion_and_stop_in_order(registry: Path, regression_bundle: Bundle) -> None:
     with RealServer(["--task", "toy"], registry, TIDELINE_SERVING_WORKERS="2", TIDELINE_SERVING_TIMEOUT="5") as server:
-        assert f"serving toy: by_hand v0001-{regression_bundle.digest[:8]}" in server.log
+        assert f"toy: by_hand v0001-{regression_bundle.digest[:8]}" in server.log
         assert server.predict([ROW]).json()["model"]["version"] == f"v0001-{regression_bundle.digest[:8]}"
         workers = psutil.Process(server.process.pid).children(recursive=True)
         assert len([w for w in workers if "_bentoml_impl.worker.service" in " ".join(w.cmdline())]) == 2

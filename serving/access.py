@@ -1,0 +1,120 @@
+"""Who may ask for what: API keys with scopes and rates, followed while the server runs."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from time import monotonic
+
+from serving.asgi import Scope
+from serving.errors import Refusal
+from serving.settings import Settings
+from tideline.contracts import TidelineError
+from tideline.keys import Key, hash_key, keys_file, read_keys
+from tideline.keys import Scope as KeyScope
+from tideline.watch import FileWatch
+
+
+def find_keys(settings: Settings) -> FileWatch:
+    """The file of keys that the settings name."""
+    return FileWatch(settings.keys_file or keys_file(settings.home, {}))
+
+
+class Access:
+    """Admits requests. Without a key ever made, those that come over the loopback, or all if `is_open`.
+
+    A rate is shared by `workers` processes: each grants its part. Raises TidelineError for a broken file of keys.
+    """
+
+    def __init__(self, watch: FileWatch, is_open: bool, workers: int) -> None:
+        self._watch, self._is_open, self._workers = watch, is_open, workers
+        self._buckets: dict[str, _Bucket] = {}
+        self._keys: dict[str, Key] | None = None
+        self._watch.has_changed()
+        self._load()
+
+    def follow(self) -> None:
+        """Take over keys that were made or revoked.
+
+        Raises TidelineError if the file is broken or lost; the old keys stay.
+        """
+        if self._watch.has_changed():
+            if self._keys is not None and not self._watch.file.exists():
+                raise TidelineError(f"{self._watch.file} is gone; the keys that it held are still taken")
+            self._load()
+
+    def admit(self, scope: Scope, wanted: KeyScope) -> str:
+        """The name of the key that a request comes with; empty where none is needed. Raises Refusal."""
+        if self._keys is None:
+            if self._is_open or _is_loopback(scope):
+                return ""
+            message = "no key was made yet, so only this machine is answered: `tideline keys add NAME` makes one"
+            raise _unauthorized(message)
+        presented = _find_key(scope)
+        if not presented:
+            raise _unauthorized("a key is needed")
+        key = self._keys.get(hash_key(presented))
+        if key is None:
+            raise _unauthorized("the key is not known, or was revoked")
+        if wanted not in key.scopes and "admin" not in key.scopes:
+            raise Refusal(403, "header authorization", f"this key is not for {wanted}", list(key.scopes))
+        if key.rate is not None:
+            self._spend(key, key.rate / self._workers)
+        return key.name
+
+    def _spend(self, key: Key, rate: float) -> None:
+        bucket = self._buckets.setdefault(key.hash, _Bucket(rate))
+        wait = bucket.spend(rate)
+        if wait > 0:
+            message = f"this key may send {key.rate:g} requests a second"
+            raise Refusal(
+                429, "header authorization", message, {"rate": key.rate}, {"retry-after": str(math.ceil(wait))}
+            )
+
+    def _load(self) -> None:
+        keys = read_keys(self._watch.file)
+        self._keys = None if keys is None else {key.hash: key for key in keys if key.revoked is None}
+
+
+class _Bucket:
+    """Grants `rate` requests a second on average, and those of one second at once."""
+
+    __slots__ = ("at", "left")
+
+    def __init__(self, rate: float) -> None:
+        self.left, self.at = max(1.0, rate), monotonic()
+
+    def spend(self, rate: float) -> float:
+        """0 if one more is granted, else the seconds until it would be."""
+        now = monotonic()
+        self.left, self.at = min(max(1.0, rate), self.left + rate * (now - self.at)), now
+        if self.left < 1.0:
+            return (1.0 - self.left) / rate
+        self.left -= 1.0
+        return 0.0
+
+
+def _find_key(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            return bytes(value[7:].strip())
+        if name == b"x-api-key":
+            return bytes(value.strip())
+    return b""
+
+
+def _is_loopback(scope: Scope) -> bool:
+    """Judged by the address that was reached: the one it came from may be a proxy's."""
+    server = scope.get("server")
+    if server is None or server[1] is None:  # a Unix socket
+        return True
+    try:
+        address = ipaddress.ip_address(server[0])
+    except ValueError:
+        return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _unauthorized(message: str) -> Refusal:
+    expected = "Authorization: Bearer KEY"
+    return Refusal(401, "header authorization", message, expected, {"www-authenticate": "Bearer"})

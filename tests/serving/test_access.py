@@ -1,0 +1,140 @@
+"""API keys: at the command line, in the file, and on a real server that follows them."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.access import Access
+from serving.errors import Refusal
+from tests.serving.real_server import RealServer, clean_environment
+from tests.serving.small_bundle import ROW
+from tests.wait import wait_for
+from tideline.bundle import Bundle
+from tideline.contracts import TidelineError
+from tideline.keys import add_key, read_keys, revoke_key
+from tideline.watch import FileWatch
+
+OUTSIDE, INSIDE = ("192.0.2.7", 3000), ("127.0.0.1", 3000)
+
+
+def request(key: str = "", server: tuple[str, int] = OUTSIDE, header: bytes = b"authorization") -> dict[str, Any]:
+    value = key.encode() if header == b"x-api-key" else b"Bearer " + key.encode()
+    return {"server": server, "headers": [(header, value)] if key else []}
+
+
+def refuse(access: Access, scope: dict[str, Any], wanted: Any = "predict") -> tuple[int, str]:
+    with pytest.raises(Refusal) as caught:
+        access.admit(scope, wanted)
+    return caught.value.status, caught.value.message
+
+
+def test_without_a_key_only_this_machine_is_answered(tmp_path: Path) -> None:
+    watch = FileWatch(tmp_path / "keys.json")
+    access = Access(watch, False, 1)
+    for address in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "127.8.8.8"):
+        assert access.admit(request(server=(address, 3000)), "predict") == ""
+    for address in ("192.0.2.7", "::ffff:192.0.2.7", "10.0.0.1", "fe80::1", "example"):
+        status, message = refuse(access, request(server=(address, 3000)))
+        assert status == 401 and "tideline keys add" in message
+    assert Access(watch, True, 1).admit(request(), "predict") == ""
+
+
+def test_keys_open_their_scopes_until_they_are_revoked(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    access = Access(FileWatch(file), False, 1)
+    asks, labels, admin = (add_key(file, name, [name]) for name in ("predict", "feedback", "admin"))  # type: ignore[list-item]
+    access.follow()
+    assert access.admit(request(asks), "predict") == "predict"
+    assert access.admit(request(labels, header=b"x-api-key"), "feedback") == "feedback"
+    assert access.admit(request(admin), "predict") == access.admit(request(admin), "feedback") == "admin"
+    assert refuse(access, request(asks), "feedback") == (403, "this key is not for feedback")
+    assert refuse(access, request(labels), "predict")[0] == 403
+    for key in ("", "tl_", asks[:-1], asks + "x", "é"):
+        assert refuse(access, request(key, INSIDE))[0] == 401
+    revoke_key(file, "predict")
+    access.follow()
+    assert refuse(access, request(asks)) == (401, "the key is not known, or was revoked")
+    for name in ("feedback", "admin"):
+        revoke_key(file, name)
+    access.follow()
+    assert refuse(access, request("", INSIDE))[0] == 401  # keys were in use here: it does not fall open
+
+
+def test_a_broken_or_lost_file_leaves_the_old_keys(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = add_key(file, "one", ["predict"])
+    access = Access(FileWatch(file), False, 1)
+    kept = file.read_bytes()
+    for damage in (lambda: file.write_text("[{"), file.unlink):
+        damage()
+        with pytest.raises(TidelineError, match=r"keys\.json"):
+            access.follow()
+        assert access.admit(request(key), "predict") == "one"
+        assert refuse(access, request("", INSIDE))[0] == 401
+    file.write_text("{}")
+    with pytest.raises(TidelineError, match="cannot be read"):
+        Access(FileWatch(file), False, 1)
+    file.write_bytes(kept)
+    access.follow()
+    assert access.admit(request(key), "predict") == "one"
+
+
+def test_the_file_holds_hashes_and_is_private(tmp_path: Path) -> None:
+    file = tmp_path / "store" / "keys.json"
+    key = add_key(file, "one", ["feedback", "predict"], rate=2.5)
+    assert key not in file.read_text() and key[3:] not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    (found,) = read_keys(file) or []
+    assert (found.name, found.scopes, found.rate, found.revoked) == ("one", ("predict", "feedback"), 2.5, None)
+    for name, scopes in (("one", ["predict"]), ("two", []), ("", ["predict"]), ("x", ["root"])):
+        with pytest.raises(TidelineError):
+            add_key(file, name, scopes)  # type: ignore[arg-type]
+    with pytest.raises(TidelineError, match="there are: one"):
+        revoke_key(file, "two")
+
+
+def test_a_rate_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    slow, other = add_key(file, "slow", ["predict"], rate=0.004), add_key(file, "other", ["predict"], rate=10)
+    access = Access(FileWatch(file), False, workers=2)
+    assert access.admit(request(slow), "predict") == "slow"
+    with pytest.raises(Refusal) as caught:
+        access.admit(request(slow), "predict")
+    assert caught.value.status == 429
+    assert 400 < int(caught.value.headers["retry-after"]) <= 500
+    for _ in range(5):  # of ten a second, half are this worker's
+        assert access.admit(request(other), "predict") == "other"
+
+
+def test_a_server_follows_the_command(regression_bundle: Bundle, tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "tideline.cli", "keys", *arguments]
+        done = subprocess.run(
+            command, env=clean_environment(tmp_path), cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    with RealServer(["--bundle", str(regression_bundle.path)], tmp_path) as server:
+        assert server.predict([ROW]).status_code == 200
+        key = run("add", "shop", "--scope", "predict", "--scope", "feedback").split()[0]
+        wait_for(lambda: server.predict([ROW]).status_code == 401)
+        refused = server.predict([ROW])
+        assert refused.headers["www-authenticate"] == "Bearer"
+        assert refused.json()["error"]["path"] == "header authorization"
+        assert server.client.get("/model").status_code == 200
+
+        server.client.headers["authorization"] = f"Bearer {key}"
+        name = server.predict([ROW]).json()["prediction_ids"][0]
+        label = {"labels": [{"prediction_id": name, "label": 1}]}
+        assert server.client.post("/feedback", json=label).status_code == 200
+        assert "shop" in run("list")
+        run("revoke", "shop")
+        wait_for(lambda: server.predict([ROW]).status_code == 401)
+        assert "revoked" in run("list")
+        assert key not in server.log
