@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
+from functools import lru_cache
 from time import monotonic
 
 from serving.asgi import Scope
@@ -106,10 +107,13 @@ def _find_key(scope: Scope) -> bytes:
 def _is_loopback(scope: Scope) -> bool:
     """Judged by the address that was reached: the one it came from may be a proxy's."""
     server = scope.get("server")
-    if server is None or server[1] is None:  # a Unix socket
-        return True
+    return server is None or server[1] is None or _is_loopback_address(server[0])  # without a port: a Unix socket
+
+
+@lru_cache(maxsize=64)
+def _is_loopback_address(text: str) -> bool:
     try:
-        address = ipaddress.ip_address(server[0])
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -62,7 +62,8 @@ class PredictionLog:
     @property
     def takes_records(self) -> bool:
         """False while each prediction would be refused: the store is away, and there is no journal."""
-        return self.has_journal or self._writer.state.connected
+        state = self._writer.state
+        return state.running and (self.has_journal or state.connected)
 
     def write(self, batch: Sequence[Request], answers: Answers) -> tuple[list[str], asyncio.Future[Receipt]]:
         """Hand over a batch; its rows' ids, and what completes when they are durable.

@@ -14,6 +14,7 @@ from serving.errors import Refusal
 from serving.log import CHUNK_ROWS, PredictionLog
 from serving.schema import Row
 from serving.settings import Settings
+from tests.wait import wait_for
 from tideline.predlog import RecordRefused, StoreUnavailable, open_store, store_url
 
 
@@ -91,7 +92,9 @@ def test_a_record_that_is_refused_fails_alone(log: PredictionLog, tmp_path: Path
 def test_after_the_end_nothing_is_answered(tmp_path: Path) -> None:
     log = PredictionLog(Settings(home=tmp_path))
     log.open()
+    wait_for(lambda: log.takes_records)
     log.close()
+    assert not log.takes_records
     with pytest.raises(StoreUnavailable, match="about to stop"):
         asyncio.run(Batcher(log, lambda *_: None, 1000).submit(Doubling(), [{"x": 1}]))
 

@@ -44,7 +44,8 @@ logger = logging.getLogger("tideline.predlog")
 
 @dataclass(frozen=True)
 class WriterState:
-    """How a writer does. All counts are records since its start; `error` says why the store is away."""
+    """How a writer does. All counts are records since its start; `error` says why the store is away. One that is not
+    running has failed, or was closed: it takes nothing."""
 
     connected: bool
     error: str
@@ -54,6 +55,7 @@ class WriterState:
     journalled: int
     replayed: int
     failed: int
+    running: bool
 
 
 class Writer:
@@ -117,8 +119,9 @@ class Writer:
         replayed = 0 if self._replay is None else self._replay.rows
         error = self._link.error
         return WriterState(
-            not error, error, self._room.pending, self._groups, self._stored, self._journalled, replayed, self._failed
-        )
+            not error, error, self._room.pending, self._groups, self._stored, self._journalled, replayed, self._failed,
+            self._thread.is_alive(),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Write what waits, then stop."""
