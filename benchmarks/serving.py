@@ -1,7 +1,8 @@
 """The server under a bounded load on the loopback: `python -m benchmarks.serving --task housing [--seconds 5]`.
 
-Starts the real server, prints the seconds until it is ready, then requests a second, p50 and p99 of one-row requests
-over several connections, and rows a second in bulk. The load generator is one process beside the server's worker.
+Starts the real server without and with its prediction log (a SQLite file in a temporary folder), prints the seconds
+until it is ready, then requests a second, p50 and p99 of one-row requests over several connections, and rows a second
+in bulk. The load generator is one process beside the server's worker.
 """
 
 from __future__ import annotations
@@ -36,16 +37,26 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 32])
     parser.add_argument("--bulk", type=int, nargs="+", default=[64, 1000, 10_000])
+    parser.add_argument("--log", nargs="+", choices=("off", "on"), default=["off", "on"])
     arguments = parser.parse_args()
+    for log in arguments.log:
+        measure(arguments, log)
+
+
+def measure(arguments: argparse.Namespace, log: str) -> None:
+    """Start, load and stop one server."""
     target = ["--task", arguments.task] if arguments.task else ["--bundle", arguments.bundle]
-    with run_server(target) as (port, ready):
+    with run_server(target, log) as (port, ready):
         model = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/model").read())
         api = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json").read())
         row = api["components"]["schemas"]["PredictRequest"]["examples"][0]["rows"][0]
         print(
             f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores shared, {time.strftime('%Y-%m-%d')}"
         )
-        print(f"{model['task']}: {model['name']} {model['version']}, {len(model['columns'])} columns, one worker")
+        print(
+            f"{model['task']}: {model['name']} {model['version']}, {len(model['columns'])} columns, "
+            f"one worker, log {log}"
+        )
         print(f"  {'start to ready':32s}{ready:10.2f} s")
         load(port, [row], connections=8, seconds=1.0)  # warm
         for connections in arguments.connections:
@@ -73,20 +84,21 @@ def quantile(latencies: list[float], share: float) -> float:
 
 
 @contextmanager
-def run_server(target: list[str]) -> Iterator[tuple[int, float]]:
+def run_server(target: list[str], log: str) -> Iterator[tuple[int, float]]:
     """The server on a free port; yields the port and the seconds from start to ready."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "serving", *target, "--port", str(port)]
-    with tempfile.TemporaryFile() as log:
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as folder:
+        variables = {"TIDELINE_SERVING_LOG": log, "TIDELINE_STORE_URL": f"sqlite:///{folder}/predictions.db"}
         start = time.monotonic()
-        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **variables}, stdout=said, stderr=said)
         try:
             while not is_ready(port):
                 if process.poll() is not None or time.monotonic() - start > 60:
-                    log.seek(0)
-                    sys.exit(f"the server did not become ready:\n{log.read().decode()}")
+                    said.seek(0)
+                    sys.exit(f"the server did not become ready:\n{said.read().decode()}")
                 time.sleep(0.02)
             yield port, time.monotonic() - start
         finally:

@@ -21,10 +21,11 @@ def main() -> None:
     try:
         settings = _read_arguments()
         described = _check_bundle(settings)
+        logged = _check_store(settings)
         _check_port(settings)
     except TidelineError as error:
         sys.exit(f"serve: {error}")
-    print(f"{described} on http://{settings.host}:{settings.port} (docs at /docs)", flush=True)
+    print(f"{described} on http://{settings.host}:{settings.port} (docs at /docs), {logged}", flush=True)
     environment = build_environment(settings)
     command = build_command(settings)
     os.chdir(ROOT)
@@ -72,6 +73,14 @@ def _check_bundle(settings: Settings) -> str:
     manifest = bundle.manifest
     simulated = ", trained on SIMULATED data" if manifest.provenance.get("simulated") else ""
     return f"serving {manifest.task}: {manifest.model} {version}{simulated}"
+
+
+def _check_store(settings: Settings) -> str:
+    if not settings.log:
+        return "predictions are NOT logged"
+    from serving.log import find_store
+
+    return f"log in {find_store(settings).place}"
 
 
 def _check_port(settings: Settings) -> None:

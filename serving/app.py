@@ -1,31 +1,26 @@
-"""The ASGI application: routes, limits, decoding, and one shape for every error. No framework stands between."""
+"""The ASGI application: routes, and one shape for every error. No framework stands between."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from serving.asgi import TEXT, Answer, Disconnected, Receive, Scope, Send, read_json, send_answer, wrong_method
 from serving.errors import Refusal, UnanswerableRow, encode_error
 from serving.settings import Settings
+from tideline.contracts import TidelineError
 
 if TYPE_CHECKING:
-    from serving.champion import Champion
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+    from serving.log import PredictionLog
+    from serving.versions import Versions
 
 DOCS = Path(__file__).parent / "docs.html"
-JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before BentoML's 504
 _POLICY = (
     "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'"
 )
@@ -33,26 +28,13 @@ _POLICY = (
 logger = logging.getLogger("bentoml.tideline")
 
 
-class Disconnected(Exception):
-    """The client has gone: there is nobody to answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole response."""
-
-    status: int
-    body: bytes
-    media: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 class Application:
-    """Answers HTTP requests for one champion. Use `open` before the first request, `close` after the last."""
+    """Answers HTTP requests for one task. Use `open` before the first request, `close` after the last."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._champion: Champion | None = None
+        self._versions: Versions | None = None
+        self._log: PredictionLog | None = None
         self._routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Answer]]]] = {
             "/predict": ("POST", self._predict),
             "/model": ("GET", self._describe_model),
@@ -61,35 +43,51 @@ class Application:
             "/": ("GET", self._show_index),
             "/metrics": ("GET", self._show_metrics),
         }
+        if settings.log:
+            self._routes["/feedback"] = ("POST", self._take_feedback)
         # BentoML answers GET on these itself.
         self._elsewhere = {"/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/schema.json": "GET"}
 
     def open(self) -> None:
-        """Load the champion. Raises TidelineError if there is none or its bundle is broken."""
+        """Load the champion, begin to log and to follow the registry.
+
+        Raises TidelineError if there is no champion, its bundle is broken, or the store's URL is none.
+        """
         # Imported here: BentoML's parent process imports this module, too, and has no use for onnxruntime.
         from serving.batcher import Batcher
-        from serving.champion import Champion
-        from serving.metrics import ModelMeter, RequestMeter
-        from serving.openapi import describe_api
+        from serving.feedback import LabelDecoder
+        from serving.log import PredictionLog, refuse_unlogged
+        from serving.metrics import LogMeter, ModelMeter, RequestMeter
+        from serving.pulse import Pulse
+        from serving.versions import Versions
 
-        champion = Champion(self.settings)
-        model_meter = ModelMeter(champion.model)
-        self._meter = RequestMeter()
-        self._batcher = Batcher(champion.predict, model_meter.observe, self.settings.max_pending_rows)
-        self._model_json = msgspec.json.encode(champion.describe())
-        self._api_json = msgspec.json.encode(describe_api(champion, self.settings))
-        self._champion = champion
+        versions = Versions(self.settings)
+        self._meter, acts = RequestMeter(), [versions.follow]
+        self._refuse_unlogged = refuse_unlogged
+        if self.settings.log:
+            self._log = PredictionLog(self.settings)
+            self._log.open()
+            self._labels, self._log_meter = LabelDecoder(self.settings.max_labels), LogMeter()
+            acts.append(self._measure_log)
+        self._batcher = Batcher(self._log, ModelMeter().observe, self.settings.max_pending_rows)
+        self._pulse = Pulse(*acts)
+        self._pulse.start()
+        self._versions = versions
 
     def close(self) -> None:
-        """Finish what has begun."""
-        if self._champion is not None:
-            self._champion = None
+        """Finish what has begun, and write what waits."""
+        if self._versions is not None:
+            self._versions = None
+            self._pulse.close()
             self._batcher.close()
+            if self._log is not None:
+                self._log.close()
+                self._measure_log()
 
     @property
     def is_ready(self) -> bool:
-        """True between `open` and `close`."""
-        return self._champion is not None
+        """True between `open` and `close`, unless each prediction would be refused because it cannot be logged."""
+        return self._versions is not None and (self._log is None or self._log.takes_records)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection. Websockets are turned away."""
@@ -109,11 +107,8 @@ class Application:
         except Exception:
             logger.exception("%s %s failed", scope["method"], path)
             answer = Answer(500, encode_error("", "the server failed; its log says why"))
-        headers = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
-        headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
-        if self._champion is not None:
+        await send_answer(answer, send)
+        if self._versions is not None:
             self._meter.observe(path if path in self._routes else "other", answer.status, perf_counter() - start)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
@@ -121,58 +116,48 @@ class Application:
         route = self._routes.get(path)
         if route is None:
             if path in self._elsewhere:
-                raise _wrong_method(path, self._elsewhere[path])
+                raise wrong_method(path, self._elsewhere[path])
             known = sorted({*self._routes, *self._elsewhere})
             raise Refusal(404, "path", f"there is no {path[:100]!r}", known)
         allowed, handle = route
         if method != allowed and not (method == "HEAD" and allowed == "GET"):
-            raise _wrong_method(path, allowed)
-        if self._champion is None:
+            raise wrong_method(path, allowed)
+        if self._versions is None:
             return Answer(503, encode_error("", "the model is not loaded"), headers={"retry-after": "1"})
         return await handle(scope, receive)
 
     async def _predict(self, scope: Scope, receive: Receive) -> Answer:
-        champion = self._champion
-        assert champion is not None
-        body = await self._read_body(scope, receive)
+        arrived = perf_counter()
+        body = await read_json(scope, receive, self.settings.max_body_bytes, self.settings.timeout)
+        champion = self._take_versions().current.champion
         rows = champion.decoder.decode(body)
         try:
-            share = await self._batcher.submit(rows)
+            share = await self._batcher.submit(champion, rows, "/predict", arrived)
         except UnanswerableRow as error:
             message = "the model gives no finite number for this row: its values lie outside of what it can compute"
             raise Refusal(422, f"rows[{error.row}]", message) from error
-        return Answer(200, champion.encode(share.answers, share.start, share.stop))
+        except TidelineError as error:
+            raise self._refuse_unlogged(error) from error
+        return Answer(200, champion.encode(share.answers, share.start, share.stop, share.ids))
 
-    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        limit, declared = self.settings.max_body_bytes, None
-        media = encoding = b""
-        for name, value in scope["headers"]:
-            if name == b"content-type":
-                media = value
-            elif name == b"content-length":
-                declared = value
-            elif name == b"content-encoding":
-                encoding = value
-        if media.partition(b";")[0].strip().lower() != b"application/json":
-            message = "expected application/json" + (f", got {media[:60].decode('latin-1')}" if media else ", got none")
-            raise Refusal(415, "header content-type", message, JSON)
-        if encoding not in (b"", b"identity"):
-            raise Refusal(415, "header content-encoding", "compressed bodies are not read", "identity")
-        if declared is not None and int(declared) > limit:
-            raise _too_large(limit)
-        seconds = self.settings.timeout * BODY_SHARE
+    async def _take_feedback(self, scope: Scope, receive: Receive) -> Answer:
+        from serving.feedback import encode_answers
+
+        assert self._log is not None
+        body = await read_json(scope, receive, self.settings.max_body_bytes, self.settings.timeout)
+        labels = self._labels.decode(body)
         try:
-            async with asyncio.timeout(seconds):
-                return await _receive_all(receive, limit)
-        except TimeoutError:
-            message = f"the body did not arrive within {seconds:g} s; send fewer rows in a request"
-            raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None
+            answers = await self._log.take_labels(labels)
+        except TidelineError as error:
+            raise self._refuse_unlogged(error) from error
+        self._log_meter.observe_labels(answers)
+        return Answer(200, encode_answers(answers))
 
     async def _describe_model(self, scope: Scope, receive: Receive) -> Answer:
-        return Answer(200, self._model_json)
+        return Answer(200, msgspec.json.encode(self._take_versions().describe()))
 
     async def _describe_api(self, scope: Scope, receive: Receive) -> Answer:
-        return Answer(200, self._api_json)
+        return Answer(200, self._take_versions().current.api_json)
 
     async def _show_docs(self, scope: Scope, receive: Receive) -> Answer:
         return Answer(200, DOCS.read_bytes(), "text/html; charset=utf-8", {"content-security-policy": _POLICY})
@@ -186,30 +171,11 @@ class Application:
         body = await asyncio.get_running_loop().run_in_executor(None, render_metrics)  # it reads files
         return Answer(200, body, CONTENT_TYPE)
 
+    def _take_versions(self) -> Versions:
+        if self._versions is None:  # closed while the body arrived
+            raise Refusal(503, "", "the server is about to stop; send it to another", None, {"retry-after": "1"})
+        return self._versions
 
-async def _receive_all(receive: Receive, limit: int) -> bytes:
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
-        return body
-    chunks, size = [], 0
-    while message["type"] == "http.request":
-        chunks.append(message.get("body", b""))
-        size += len(chunks[-1])
-        if size > limit:
-            raise _too_large(limit)
-        if not message.get("more_body"):
-            return b"".join(chunks)
-        message = await receive()
-    raise Disconnected
-
-
-def _too_large(limit: int) -> Refusal:
-    return Refusal(413, "body", f"the body is larger than {limit} bytes", {"bytes": limit})
-
-
-def _wrong_method(path: str, allowed: str) -> Refusal:
-    methods = f"{allowed}, HEAD" if allowed == "GET" else allowed
-    return Refusal(405, "method", f"{path} takes {methods}", methods.split(", "), {"allow": methods})
+    def _measure_log(self) -> None:
+        assert self._log is not None
+        self._log_meter.sync(self._log.state)

@@ -1,4 +1,6 @@
-"""Micro-batching without waiting: all requests that arrive in one turn of the event loop share one session run."""
+"""Micro-batching without a timer: all requests that arrive in one turn of the event loop share one session run and one
+submission to the prediction log. Their answers are released when the log has them; what arrives meanwhile is the next
+batch, so that batches grow with the load and nobody waits while nothing is under way."""
 
 from __future__ import annotations
 
@@ -6,102 +8,191 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
 
 from serving.champion import Answers
 from serving.errors import Refusal
 from serving.schema import Row
+from tideline.predlog import Receipt, RecordRefused
+
+if TYPE_CHECKING:
+    from serving.log import PredictionLog
 
 INLINE_ROWS = 64  # a larger request leaves the event loop, so that probes and small requests go on
 MERGED_ROWS = 256
 
 
+class Model(Protocol):
+    """One version of one task's model."""
+
+    task: str
+    version: str
+
+    def predict(self, rows: Sequence[Row]) -> Answers:
+        """Answers of decoded rows. Raises UnanswerableRow."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """What one request asks of which model; `arrived` on perf_counter's clock."""
+
+    model: Model
+    rows: Sequence[Row]
+    future: asyncio.Future[Share]
+    route: str
+    arrived: float
+
+
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One request's part of a batch: its rows' answers stand from `start` to `stop`."""
+    """One request's part of a batch: its rows' answers stand from `start` to `stop`. No log, no ids."""
 
     answers: Answers
     start: int
     stop: int
+    ids: list[str] | None
 
 
 class Batcher:
-    """Hands rows to `predict`, one batch a turn of the event loop, large requests one after the other in a thread.
+    """Hands rows to their model, one batch a turn of the event loop, large requests one after the other in a thread.
 
-    `observe` is told the number of rows of each batch. At most `max_pending` rows wait for the thread; a request beyond
-    that is refused with 429.
+    A batch holds one model. `observe` is told the model and the number of rows of each batch. At most `max_pending`
+    rows of large requests wait, and as many of small ones; a request beyond that is refused with 429.
     """
 
-    def __init__(
-        self, predict: Callable[[Sequence[Row]], Answers], observe: Callable[[int], None], max_pending: int
-    ) -> None:
-        self._predict, self._observe, self.max_pending = predict, observe, max_pending
-        self._waiting: list[tuple[Sequence[Row], asyncio.Future[Share]]] = []
-        self._pending = 0
+    def __init__(self, log: PredictionLog | None, observe: Callable[[Model, int], None], max_pending: int) -> None:
+        self._log, self._observe, self.max_pending = log, observe, max_pending
+        self._waiting: list[Request] = []
+        self._writing = 0  # batches that the log has not acknowledged yet
+        self._pending = 0  # rows of large requests
+        self._queued = 0  # rows of small ones
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bulk")
 
-    async def submit(self, rows: Sequence[Row]) -> Share:
-        """Answers of one request's rows. Raises UnanswerableRow (counted within these rows) or Refusal."""
-        if len(rows) > INLINE_ROWS:
-            return await self._run_bulk(rows)
+    async def submit(self, model: Model, rows: Sequence[Row], route: str = "", arrived: float | None = None) -> Share:
+        """Answers of one request's rows, which the log has. Raises UnanswerableRow (counted within these rows),
+        Refusal, StoreUnavailable, or RecordRefused."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Share] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush, loop)
-        self._waiting.append((rows, future))
+        request = Request(model, rows, future, route, perf_counter() if arrived is None else arrived)
+        if len(rows) > INLINE_ROWS:
+            # What has begun goes on if the client leaves: the thread is busy with it, and its rows count as pending.
+            return await asyncio.shield(self._run_bulk(request))
+        self._check_room(self._queued, len(rows))
+        self._queued += len(rows)
+        if not self._waiting and not self._writing:
+            loop.call_soon(self._flush)
+        self._waiting.append(request)
         return await future
 
     def close(self) -> None:
         """Wait for the thread to finish what it has begun."""
         self._thread.shutdown()
 
-    def _flush(self, loop: asyncio.AbstractEventLoop) -> None:
-        batch: list[tuple[Sequence[Row], asyncio.Future[Share]]] = []
-        merged = 0
-        while self._waiting and (not batch or merged + len(self._waiting[0][0]) <= MERGED_ROWS):
-            batch.append(self._waiting.pop(0))
-            merged += len(batch[-1][0])
-        if self._waiting:
-            loop.call_soon(self._flush, loop)
-        rows = batch[0][0] if len(batch) == 1 else [row for part, _ in batch for row in part]
+    def _flush(self) -> None:
+        if self._waiting and not self._writing:
+            self._answer(self._take_batch())
+            if self._waiting and not self._writing:
+                asyncio.get_running_loop().call_soon(self._flush)
+
+    def _answer(self, batch: list[Request]) -> None:
+        model = batch[0].model
+        rows = batch[0].rows if len(batch) == 1 else [row for request in batch for row in request.rows]
         try:
-            answers = self._predict(rows)
+            answers = model.predict(rows)
         except Exception as error:
             self._isolate(batch, error)
             return
-        self._observe(len(rows))
-        start = 0
-        for part, future in batch:
-            stop = start + len(part)
-            if not future.done():  # a client that has gone cancels its request
-                future.set_result(Share(answers, start, stop))
-            start = stop
+        self._observe(model, len(rows))
+        self._finish(batch, answers)
 
-    def _isolate(self, batch: list[tuple[Sequence[Row], asyncio.Future[Share]]], error: Exception) -> None:
+    def _take_batch(self) -> list[Request]:
+        model, merged, count = self._waiting[0].model, 0, 0
+        for request in self._waiting:
+            merged += len(request.rows)
+            if request.model is not model or (count and merged > MERGED_ROWS):
+                break
+            count += 1
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        self._queued -= sum(len(request.rows) for request in batch)
+        return batch
+
+    def _isolate(self, batch: list[Request], error: Exception) -> None:
         """One request's trouble is not its neighbours': each is tried alone, and gets its own answer or error."""
-        for rows, future in batch:
-            if future.done():
-                continue
-            if len(batch) == 1:
-                future.set_exception(error)
-                continue
+        if len(batch) == 1:
+            _fail(batch, error)
+            return
+        for request in batch:
             try:
-                answers = self._predict(rows)
+                answers = request.model.predict(request.rows)
             except Exception as own:
-                future.set_exception(own)
+                _fail([request], own)
             else:
-                self._observe(len(rows))
-                future.set_result(Share(answers, 0, len(rows)))
+                self._observe(request.model, len(request.rows))
+                self._finish([request], answers)
 
-    async def _run_bulk(self, rows: Sequence[Row]) -> Share:
-        if self._pending and self._pending + len(rows) > self.max_pending:
-            message = f"{self._pending} rows are waiting already, at most {self.max_pending} may; try again later"
+    def _finish(self, batch: list[Request], answers: Answers) -> None:
+        if self._log is None:
+            _release(batch, answers, None)
+            return
+        try:
+            ids, written = self._log.write(batch, answers)
+        except Exception as error:  # too much waits for the store
+            _fail(batch, error)
+        else:
+            self._writing += 1
+            written.add_done_callback(partial(self._acknowledge, batch, answers, ids))
+
+    def _acknowledge(
+        self, batch: list[Request], answers: Answers, ids: list[str], written: asyncio.Future[Receipt]
+    ) -> None:
+        self._writing -= 1
+        error = written.exception()
+        if error is None:
+            _release(batch, answers, ids)
+        elif isinstance(error, RecordRefused) and len(batch) > 1:
+            start = 0
+            for request in batch:
+                self._finish([request], answers.cut(start, start + len(request.rows)))
+                start += len(request.rows)
+        else:
+            _fail(batch, error)
+        if self._waiting:
+            written.get_loop().call_soon(self._flush)  # those who were answered may send their next one first
+
+    def _run_bulk(self, request: Request) -> asyncio.Task[Share]:
+        self._check_room(self._pending, len(request.rows))
+        self._pending += len(request.rows)
+        return asyncio.ensure_future(self._answer_bulk(request))
+
+    def _check_room(self, waiting: int, more: int) -> None:
+        if waiting and waiting + more > self.max_pending:
+            message = f"{waiting} rows are waiting already, at most {self.max_pending} may; try again later"
             raise Refusal(429, "rows", message, {"pending": self.max_pending}, {"retry-after": "1"})
-        self._pending += len(rows)
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._predict, rows)
-        work.add_done_callback(lambda _: self._release(len(rows)))
-        answers = await work
-        self._observe(len(rows))
-        return Share(answers, 0, len(rows))
 
-    def _release(self, rows: int) -> None:
-        self._pending -= rows
+    async def _answer_bulk(self, request: Request) -> Share:
+        size = len(request.rows)
+        try:
+            loop = asyncio.get_running_loop()
+            answers = await loop.run_in_executor(self._thread, request.model.predict, request.rows)
+            self._observe(request.model, size)
+            ids = None if self._log is None else await self._log.write_bulk(request, answers)
+            return Share(answers, 0, size, ids)
+        finally:
+            self._pending -= size
+
+
+def _release(batch: Sequence[Request], answers: Answers, ids: list[str] | None) -> None:
+    start = 0
+    for request in batch:
+        stop = start + len(request.rows)
+        if not request.future.done():  # a client that has gone cancels its request
+            request.future.set_result(Share(answers, start, stop, None if ids is None else ids[start:stop]))
+        start = stop
+
+
+def _fail(batch: Sequence[Request], error: BaseException) -> None:
+    for request in batch:
+        if not request.future.done():
+            request.future.set_exception(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -12,8 +12,6 @@ import numpy as np
 from serving.columns import as_number, describe_schema, to_date
 from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row, RowDecoder
-from serving.settings import Settings
-from serving.source import open_bundle
 from tideline.bundle import Bundle
 from tideline.contracts import Column, TidelineError
 from tideline.predictor import Prediction, Predictor
@@ -25,23 +23,31 @@ _ENCODER = msgspec.json.Encoder()
 class Answers:
     """Predictions of n rows as plain lists, ready to be cut into the answers of several requests.
 
-    `parts` maps a key (intervals, sets) to {level: list of n}, or (probabilities) to a list of n.
+    levels: {level: list of n} intervals, or sets of classes; probabilities: a list of n, for classes only.
     """
 
     predictions: list[Any]
-    parts: dict[str, dict[str, list[Any]] | list[Any]]
+    levels: dict[str, list[Any]] = field(default_factory=dict)
+    probabilities: list[dict[str, float]] | None = None
+
+    def cut(self, start: int, stop: int) -> Answers:
+        """Those of the rows from `start` to `stop`."""
+        levels = {level: values[start:stop] for level, values in self.levels.items()}
+        shares = None if self.probabilities is None else self.probabilities[start:stop]
+        return Answers(self.predictions[start:stop], levels, shares)
 
 
 class Champion:
     """A bundle that is ready to answer. Safe to call from several threads.
 
-    Raises TidelineError if the bundle is broken or is not of the task that the settings ask for.
+    Raises TidelineError if the bundle is broken.
     """
 
-    def __init__(self, settings: Settings) -> None:
-        self.bundle, self.version = open_bundle(settings)
+    def __init__(self, bundle: Bundle, version: str, max_rows: int) -> None:
+        self.bundle, self.version = bundle, version
         self.manifest = self.bundle.manifest
-        self.decoder = RowDecoder(self.manifest.columns, settings.max_rows)
+        self.task = self.manifest.task
+        self.decoder = RowDecoder(self.manifest.columns, max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
         self._predictor = Predictor(self.bundle, threads=1)
@@ -64,14 +70,17 @@ class Champion:
         except TidelineError as error:
             raise UnanswerableRow(self._find_unanswerable(rows)) from error
 
-    def encode(self, answers: Answers, start: int, stop: int) -> bytes:
-        """The body of the answer to the request whose rows stand from `start` to `stop`."""
-        body: dict[str, Any] = {"model": self.model, "predictions": answers.predictions[start:stop]}
-        for key, part in answers.parts.items():
-            if isinstance(part, dict):
-                body[key] = {level: values[start:stop] for level, values in part.items()}
-            else:
-                body[key] = part[start:stop]
+    def encode(self, answers: Answers, start: int, stop: int, ids: Sequence[str] | None = None) -> bytes:
+        """The body of the answer to the request whose rows stand from `start` to `stop`; `ids` are its rows'."""
+        body: dict[str, Any] = {"model": self.model}
+        if ids is not None:
+            body["prediction_ids"] = ids
+        own = answers.cut(start, stop)
+        body["predictions"] = own.predictions
+        if own.probabilities is None:
+            body["intervals"] = own.levels
+        else:
+            body["probabilities"], body["sets"] = own.probabilities, own.levels
         return _ENCODER.encode(body)
 
     def describe(self) -> dict[str, Any]:
@@ -116,11 +125,11 @@ def _to_lists(prediction: Prediction) -> Answers:
         bands = {
             f"{b.level:g}": list(zip(b.lower.tolist(), b.upper.tolist(), strict=True)) for b in prediction.intervals
         }
-        return Answers(prediction.values.tolist(), {"intervals": bands})
+        return Answers(prediction.values.tolist(), bands)
     names = np.array(prediction.names, dtype=object)
     probabilities = [dict(zip(prediction.names, row, strict=True)) for row in prediction.probabilities.tolist()]
     sets = {f"{s.level:g}": [names[row].tolist() for row in s.members] for s in prediction.sets}
-    return Answers(prediction.classes, {"probabilities": probabilities, "sets": sets})
+    return Answers(prediction.classes, sets, probabilities)
 
 
 def _find_examples(bundle: Bundle) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ import msgspec
 
 
 class Refusal(Exception):
-    """A request that gets a 4xx answer.
+    """A request that is not answered: 4xx, or 503 where it may be sent again.
 
     `path` is the field, such as `rows[3].median_income`, or the part of the request (`body`, `header content-type`).
     `expected` is JSON-ready: a schema, a list of allowed values, or a limit.

@@ -8,14 +8,22 @@ PROMETHEUS_MULTIPROC_DIR, which a worker has in its environment.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from serving.batcher import Model
+    from tideline.predlog import LabelAnswer, WriterState
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LAGS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0, 3 * 86400.0, 7 * 86400.0, 30 * 86400.0, 90 * 86400.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 
 REQUESTS = Counter("tideline_requests", "Answered requests", ["route", "status"])
@@ -25,6 +33,13 @@ BATCH = Histogram("tideline_batch_rows", "Rows in one session run", buckets=_ROW
 MODEL = Gauge(
     "tideline_model_info", "The model that is served", ["task", "name", "version"], multiprocess_mode="livemax"
 )
+SWITCHES = Counter("tideline_version_switches", "Versions that took the place of another", ["task"])
+LOAD_FAILURES = Counter("tideline_version_load_failures", "Versions that did not load", ["task"])
+LOG_PENDING = Gauge("tideline_log_pending", "Records that wait for the store", multiprocess_mode="livesum")
+LOG_CONNECTED = Gauge("tideline_log_connected", "1 if every worker reaches the store", multiprocess_mode="livemin")
+LOG_RECORDS = Counter("tideline_log_records", "Logged rows: stored, journalled, replayed, or failed", ["outcome"])
+LABELS = Counter("tideline_labels", "Labels by what became of them", ["state", "version"])
+LABEL_LAG = Histogram("tideline_label_lag_seconds", "From prediction to its first label", buckets=_LAGS)
 
 
 class RequestMeter:
@@ -44,22 +59,95 @@ class RequestMeter:
 
 
 class ModelMeter:
-    """Counts batches and rows of one model."""
+    """Counts batches and rows by model."""
 
-    def __init__(self, model: Mapping[str, str]) -> None:
-        MODEL.labels(model["task"], model["name"], model["version"]).set(1)
-        self._rows = ROWS.labels(model["task"], model["version"])
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, str], Counter] = {}
 
-    def observe(self, rows: int) -> None:
+    def observe(self, model: Model, rows: int) -> None:
         """One session run."""
+        key = model.task, model.version
+        if key not in self._rows:
+            self._rows[key] = ROWS.labels(*key)
         BATCH.observe(rows)
-        self._rows.inc(rows)
+        self._rows[key].inc(rows)
+
+
+class VersionMeter:
+    """Says which version is served, and counts changes."""
+
+    def switch(self, old: Mapping[str, str] | None, new: Mapping[str, str]) -> None:
+        """`new` (task, name, version) is served from now on, instead of `old`."""
+        if old is not None:
+            MODEL.labels(**old).set(0)
+            SWITCHES.labels(new["task"]).inc()
+        MODEL.labels(**new).set(1)
+        LOAD_FAILURES.labels(new["task"])  # so that it is there to be watched, at 0
+
+    def fail(self, task: str) -> None:
+        """A version did not load."""
+        LOAD_FAILURES.labels(task).inc()
+
+
+class LogMeter:
+    """Brings the writer's counts into the metrics, and counts labels. `sync` is for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._outcomes = {name: LOG_RECORDS.labels(name) for name in ("stored", "journalled", "replayed", "failed")}
+        self._before = dict.fromkeys(self._outcomes, 0)
+
+    def sync(self, state: WriterState) -> None:
+        """Take over what has happened since the last call."""
+        LOG_PENDING.set(state.pending)
+        LOG_CONNECTED.set(state.connected)
+        for name, counter in self._outcomes.items():
+            total: int = getattr(state, name)
+            counter.inc(total - self._before[name])
+            self._before[name] = total
+
+    def observe_labels(self, answers: Sequence[LabelAnswer]) -> None:
+        """What became of the labels of one request."""
+        for answer in answers:
+            LABELS.labels(answer.state, answer.version).inc()
+            if answer.state == "accepted" and answer.lag is not None:
+                LABEL_LAG.observe(answer.lag / 1e6)
+
+
+class _WithCoverage(Collector):
+    """The metrics of another collector, and the share of predictions that have a label, by version.
+
+    Both are counted since the server's start: labels of earlier predictions count, too, so that it may exceed 1.
+    """
+
+    def __init__(self, inner: Collector) -> None:
+        self._inner = inner
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them."""
+        predicted: dict[str, float] = {}
+        labelled: dict[str, float] = {}
+        for metric in self._inner.collect():
+            yield metric
+            for sample in metric.samples:
+                if sample.name == "tideline_predicted_rows_total":
+                    predicted[sample.labels["version"]] = sample.value
+                elif sample.name == "tideline_labels_total" and sample.labels["state"] == "accepted":
+                    labelled[sample.labels["version"]] = sample.value
+        coverage = GaugeMetricFamily(
+            "tideline_label_coverage", "Labelled share of the predicted rows since the start", labels=["version"]
+        )
+        for version, rows in predicted.items():
+            if rows:
+                coverage.add_metric([version], labelled.get(version, 0.0) / rows)
+        yield coverage
 
 
 def render_metrics() -> bytes:
     """All metrics of all workers in Prometheus' text format."""
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return generate_latest(REGISTRY)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry.register(_WithCoverage(REGISTRY))
+    else:
+        workers = CollectorRegistry()
+        registry.register(_WithCoverage(MultiProcessCollector(workers)))  # type: ignore[no-untyped-call]
     return generate_latest(registry)

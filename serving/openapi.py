@@ -6,6 +6,7 @@ from typing import Any
 
 from serving.champion import Champion
 from serving.columns import describe_schema
+from serving.openapi_labels import describe_feedback, describe_labels
 from serving.settings import Settings
 
 _REASONS = {
@@ -18,6 +19,7 @@ _REASONS = {
     422: "The JSON is not what was expected: a wrong type, a value out of its range, a missing or an unknown column, "
     "no rows, too many rows, or a row for which the model gives no finite number",
     429: "Too many rows are waiting; the Retry-After header says when to come again",
+    503: "It cannot be logged now, so it is not answered; the Retry-After header says when to come again",
 }
 
 
@@ -27,7 +29,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
     simulated = (
         "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
     )
-    errors = {str(s): _error(s) for s in (400, 405, 408, 413, 415, 422, 429)}
+    errors = {str(s): _error(s) for s in (400, 405, 408, 413, 415, 422, 429, 503)}
     predict = {
         "operationId": "predict",
         "summary": f"Predict {manifest.target.name} for one row or many",
@@ -47,6 +49,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": predict},
+            **({"/feedback": {"post": describe_feedback(errors)}} if settings.log else {}),
             "/model": {"get": _get("model", "The served model", _json("The manifest", _ref("Model")))},
             "/openapi.json": {"get": _get("openapi", "This description", _json("OpenAPI 3.1", {"type": "object"}))},
             "/docs": {"get": _get("docs", "This description for people", _text("A page", "text/html"))},
@@ -58,7 +61,8 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
             "schemas": {
                 "Row": _row(champion),
                 "PredictRequest": _request(champion, settings),
-                "PredictResponse": _response(champion),
+                "PredictResponse": _response(champion, settings),
+                **(describe_labels(settings) if settings.log else {}),
                 "Model": {
                     "type": "object",
                     "required": ["task", "name", "version", "columns", "target", "provenance", "metrics"],
@@ -108,7 +112,7 @@ def _request(champion: Champion, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _response(champion: Champion) -> dict[str, Any]:
+def _response(champion: Champion, settings: Settings) -> dict[str, Any]:
     manifest = champion.manifest
     model = {
         "type": "object",
@@ -132,10 +136,12 @@ def _response(champion: Champion) -> dict[str, Any]:
                 levels, {"type": "array", "items": name}, "Classes that the truth lies among, by coverage"
             ),
         }
+    ids = {"type": "array", "items": {"type": "string"}, "description": "One a row; what labels refer to"}
+    logged = {"prediction_ids": ids} if settings.log else {}
     return {
         "type": "object",
-        "required": ["model", "predictions", *parts],
-        "properties": {"model": model, "predictions": answers, **parts},
+        "required": ["model", *logged, "predictions", *parts],
+        "properties": {"model": model, **logged, "predictions": answers, **parts},
     }
 
 

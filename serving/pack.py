@@ -1,7 +1,8 @@
 """Pack the server, its code and the champion into one Bento: `python -m serving.pack --task housing`.
 
 A Bento is BentoML's unit of shipping (`bentoml serve`, `bentoml containerize`). It holds serving/, the modules of
-tideline that serving imports, and the bundle under champion/<version>/: it needs neither registry nor project.
+tideline that serving imports, the log's migrations, and the bundle under champion/<version>/: it needs neither registry
+nor project.
 """
 
 from __future__ import annotations
@@ -22,9 +23,12 @@ from serving.settings import PACKED, ROOT, Settings
 from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
-REQUIREMENTS = ("bentoml", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "pyyaml")
+REQUIREMENTS = (
+    "alembic", "bentoml", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "psycopg",
+    "psycopg-binary", "pyyaml", "sqlalchemy",
+)  # fmt: skip
 _LIST_MODULES = r"""
-import sys, serving.champion
+import sys, serving.log, serving.versions
 print(*(module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "tideline"), sep="\n")
 """
 
@@ -91,6 +95,9 @@ def _copy_code(context: Path) -> None:
         target = context / "tideline" / file.relative_to(package)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(file, target)
+    # Imported by file when a store is made or brought up to date.
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package / "migrations", context / "tideline" / "migrations", ignore=ignore, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from serving.errors import Refusal, show
 from serving.explain import explain_invalid, explain_malformed
 from tideline.contracts import Column
 
-Row = tuple[Any, ...]
+Row = Any  # an instance of the decoder's own msgspec.Struct, with the columns' names when it is encoded
 
 
 class RowDecoder:
@@ -45,20 +45,21 @@ class RowDecoder:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
 
     def decode(self, body: bytes) -> list[Row]:
-        """The rows of a request's body, each a tuple in this decoder's order. Raises Refusal."""
+        """The rows of a request's body. Raises Refusal."""
         try:
-            rows = [astuple(row) for row in self._decoder.decode(body).rows]
+            rows: list[Row] = self._decoder.decode(body).rows
         except msgspec.ValidationError as error:
             raise explain_invalid(str(error), body, self.columns, self.max_rows) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise explain_malformed(error, body) from None
         for i, column in self._dates:
-            _check_dates(column, [row[i] for row in rows])
+            field = f"c{i}"
+            _check_dates(column, [getattr(row, field) for row in rows])
         return rows
 
     def to_columns(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
         """Decoded rows (n) as the predictor's columns (n,): float64 (NaN = missing), object strings ("" = missing)."""
-        k = len(self._numbers)
+        k, rows = len(self._numbers), [astuple(row) for row in rows]
         columns: dict[str, NDArray[Any]] = {}
         if k:
             matrix = np.array([row[:k] for row in rows], dtype=np.float64).T.copy()

@@ -43,8 +43,12 @@ class TidelineService:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
     def check() -> None:
-        """Before the first worker starts: a broken bundle ends the server instead of starting workers over and over."""
+        """Before the first worker starts: what is broken ends the server, else workers start over and over."""
         open_bundle(SETTINGS)
+        if SETTINGS.log:
+            from serving.log import find_store
+
+            find_store(SETTINGS)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:

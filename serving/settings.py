@@ -46,6 +46,21 @@ def _folder(text: str) -> Path:
     return Path(text).expanduser().resolve()
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in _SWITCH:
+        raise ValueError("expected on or off")
+    return _SWITCH[text.lower()]
+
+
+def _store(text: str) -> str:
+    """A relative file is meant from the folder where the server is started, which it then leaves."""
+    path = text.removeprefix("sqlite:///")
+    return text if path in (text, "") or path.startswith(("/", ":")) else f"sqlite:///{Path(path).absolute()}"
+
+
+_SWITCH = {"on": True, "true": True, "1": True, "yes": True, "off": False, "false": False, "0": False, "no": False}
+
+
 def _setting(default: Any, variable: str, read: Callable[[str], Any]) -> Any:
     return field(default=default, metadata={"variable": variable, "read": read})
 
@@ -54,7 +69,9 @@ def _setting(default: Any, variable: str, read: Callable[[str], Any]) -> Any:
 class Settings:
     """What the server needs to know besides its bundle; each field names its environment variable.
 
-    task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder,
+    log: whether each prediction is logged before it is answered. store: URL of the prediction log; by default a SQLite
+    file below `home`. journal: whether predictions are kept on the local disk while the store is away; journal_folder:
+    where. task, home: whose champion is served, and the project's root where registry/ lies. bundle: a bundle's folder,
     instead of the champion. The limits are for one request, except that `max_pending_rows` is how many rows of large
     requests may wait for their turn. `timeout` is the longest that a request may take altogether, in seconds; its body
     has to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
@@ -66,7 +83,12 @@ class Settings:
     host: str = _setting("127.0.0.1", PREFIX + "HOST", _address)
     port: int = _setting(3000, PREFIX + "PORT", _port)
     workers: int = _setting(1, PREFIX + "WORKERS", _count)
+    log: bool = _setting(True, PREFIX + "LOG", _switch)
+    store: str = _setting("", "TIDELINE_STORE_URL", _store)
+    journal: bool = _setting(False, PREFIX + "JOURNAL", _switch)
+    journal_folder: Path | None = _setting(None, "TIDELINE_STORE_JOURNAL", _folder)  # noqa: RUF009
     max_rows: int = _setting(10_000, PREFIX + "MAX_ROWS", _count)
+    max_labels: int = _setting(1_000, PREFIX + "MAX_LABELS", _count)
     max_pending_rows: int = _setting(20_000, PREFIX + "MAX_PENDING_ROWS", _count)
     max_body_bytes: int = _setting(16 * 2**20, PREFIX + "MAX_BODY_BYTES", _count)
     timeout: float = _setting(10.0, PREFIX + "TIMEOUT", _seconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from serving.settings import PACKED, Settings
@@ -9,6 +10,37 @@ from tideline.bundle import Bundle, load_bundle
 from tideline.champion import champion_bundle, read_pointer
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
+
+
+class PointerFile:
+    """The registry's pointer, to be watched cheaply."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._file = str(layout.registry / "champion.json")
+
+    def stamp(self) -> tuple[int, int, int] | None:
+        """Changes whenever the pointer moves; None while it is not there."""
+        try:
+            found = os.stat(self._file)  # noqa: PTH116, asked several times a second
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    def read_version(self) -> str:
+        """The version that it names; empty if it cannot be read."""
+        try:
+            pointer = read_pointer(self._layout)
+        except (TidelineError, OSError):
+            return ""
+        return pointer.version if pointer else ""
+
+
+def find_pointer(settings: Settings) -> PointerFile | None:
+    """The pointer that says what to serve; None if the settings name a bundle, or one is packed with this code."""
+    if settings.bundle is not None or PACKED.is_dir():
+        return None
+    return PointerFile(Layout(settings.task, settings.home))
 
 
 def open_bundle(settings: Settings) -> tuple[Bundle, str]:
@@ -42,5 +74,7 @@ def _find_bundle(settings: Settings) -> tuple[Path, str, str]:
     if not settings.task:
         raise TidelineError("no task to serve; say which: `make serve TASK=housing`, or set TIDELINE_TASK")
     layout = Layout(settings.task, settings.home)
-    path, pointer = champion_bundle(layout), read_pointer(layout)
-    return path, path.name, pointer.digest if pointer else ""
+    while True:
+        pointer, path = read_pointer(layout), champion_bundle(layout)
+        if pointer is not None and pointer.version == path.name:  # it was not moved between the two
+            return path, path.name, pointer.digest

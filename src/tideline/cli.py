@@ -12,6 +12,7 @@ from tideline import catalog
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
 from tideline.params import load_params
+from tideline.predlog_cli import add_log_verbs
 
 # Stages of the graph that need nothing but the task: verb -> (module, function).
 _TASK_STAGES = {
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         if verb == "rollback":
             command.add_argument("--to", help="version to go back to")
         command.set_defaults(run=_registry)
+    add_log_verbs(verbs)
     return parser
 
 

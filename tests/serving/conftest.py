@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.predlog.conftest import postgres, postgres_session  # noqa: F401, fixtures
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import write_small_bundle
 from tideline.bundle import Bundle

@@ -37,6 +37,7 @@ class RealServer:
     """`python -m serving` (or another command) for as long as a `with` block lasts."""
 
     def __init__(self, arguments: list[str], home: Path, command: list[str] | None = None, **variables: str) -> None:
+        self.home = home
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         start = command or [sys.executable, "-m", "serving"]

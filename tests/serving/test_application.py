@@ -17,8 +17,9 @@ from tideline.bundle import Bundle
 
 
 @pytest.fixture(scope="module")
-def classifier(classification_bundle: Bundle) -> Iterator[Application]:
-    application = Application(Settings(bundle=classification_bundle.path))
+def classifier(classification_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Application]:
+    home = tmp_path_factory.mktemp("home")
+    application = Application(Settings(bundle=classification_bundle.path, home=home))
     application.open()
     yield application
     application.close()

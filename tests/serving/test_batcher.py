@@ -17,37 +17,45 @@ from serving.schema import Row
 class Doubling:
     """Answers twice the value of a row's only column; a negative value cannot be answered."""
 
+    task, version = "numbers", "v1"
+
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.threads: set[str] = set()
         self.gate = threading.Event()
         self.gate.set()
 
-    def __call__(self, rows: Sequence[Row]) -> Answers:
+    def predict(self, rows: Sequence[Row]) -> Answers:
         self.gate.wait(5)
         self.batches.append(len(rows))
         self.threads.add(threading.current_thread().name)
         for i, (value,) in enumerate(rows):
             if value < 0:
                 raise UnanswerableRow(i)
-        return Answers([2 * value for (value,) in rows], {})
+        return Answers([2 * value for (value,) in rows])
 
 
 def rows_of(first: int, n: int) -> list[Row]:
     return [(first + i,) for i in range(n)]
 
 
-async def ask(batcher: Batcher, rows: list[Row]) -> list[int]:
-    share = await batcher.submit(rows)
+def ignore(*_: object) -> None:
+    pass
+
+
+async def ask(batcher: Batcher, model: Doubling, rows: list[Row]) -> list[int]:
+    share = await batcher.submit(model, rows)
+    assert share.ids is None
     return share.answers.predictions[share.start : share.stop]
 
 
 def test_requests_of_one_turn_share_a_run() -> None:
-    model, observed = Doubling(), []
+    model = Doubling()
+    observed: list[int] = []
 
     async def scenario() -> list[list[int]]:
-        batcher = Batcher(model, observed.append, 1000)
-        return await asyncio.gather(*(ask(batcher, rows_of(10 * i, 1 + i % 3)) for i in range(20)))
+        batcher = Batcher(None, lambda _, rows: observed.append(rows), 1000)
+        return await asyncio.gather(*(ask(batcher, model, rows_of(10 * i, 1 + i % 3)) for i in range(20)))
 
     answers = asyncio.run(scenario())
     assert answers == [[2 * (10 * i + j) for j in range(1 + i % 3)] for i in range(20)]
@@ -58,8 +66,8 @@ def test_a_batch_has_a_largest_size() -> None:
     model = Doubling()
 
     async def scenario() -> None:
-        batcher = Batcher(model, lambda _: None, 1000)
-        await asyncio.gather(*(ask(batcher, rows_of(0, 50)) for _ in range(20)))
+        batcher = Batcher(None, ignore, 1000)
+        await asyncio.gather(*(ask(batcher, model, rows_of(0, 50)) for _ in range(20)))
 
     asyncio.run(scenario())
     assert max(model.batches) <= MERGED_ROWS
@@ -67,10 +75,12 @@ def test_a_batch_has_a_largest_size() -> None:
 
 
 def test_one_bad_request_does_not_harm_the_others() -> None:
+    model = Doubling()
+
     async def scenario() -> list[list[int] | BaseException]:
-        batcher = Batcher(Doubling(), lambda _: None, 1000)
+        batcher = Batcher(None, ignore, 1000)
         return await asyncio.gather(
-            ask(batcher, [(1,)]), ask(batcher, [(2,), (-1,)]), ask(batcher, [(3,)]), return_exceptions=True
+            *(ask(batcher, model, rows) for rows in ([(1,)], [(2,), (-1,)], [(3,)])), return_exceptions=True
         )
 
     first, bad, last = asyncio.run(scenario())
@@ -81,9 +91,9 @@ def test_one_bad_request_does_not_harm_the_others() -> None:
 
 def test_a_cancelled_request_does_not_harm_the_others() -> None:
     async def scenario() -> list[int]:
-        batcher = Batcher(Doubling(), lambda _: None, 1000)
-        gone = asyncio.ensure_future(batcher.submit([(1,)]))
-        stays = asyncio.ensure_future(ask(batcher, [(2,)]))
+        batcher = Batcher(None, ignore, 1000)
+        gone = asyncio.ensure_future(batcher.submit(Doubling(), [(1,)]))
+        stays = asyncio.ensure_future(ask(batcher, Doubling(), [(2,)]))
         await asyncio.sleep(0)
         gone.cancel()
         return await stays
@@ -96,16 +106,27 @@ def test_bulk_leaves_the_event_loop_and_is_bounded() -> None:
     model.gate.clear()
 
     async def scenario() -> None:
-        batcher = Batcher(model, lambda _: None, max_pending=2 * INLINE_ROWS + 2)
-        first, second = (asyncio.ensure_future(ask(batcher, rows_of(0, INLINE_ROWS + 1))) for _ in range(2))
+        batcher = Batcher(None, ignore, max_pending=2 * INLINE_ROWS + 2)
+        first, second = (asyncio.ensure_future(ask(batcher, model, rows_of(0, INLINE_ROWS + 1))) for _ in range(2))
         await asyncio.sleep(0)
         with pytest.raises(Refusal) as caught:
-            await batcher.submit(rows_of(0, INLINE_ROWS + 1))
+            await batcher.submit(model, rows_of(0, INLINE_ROWS + 1))
         assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "1"})
         model.gate.set()
         assert await first == await second == [2 * i for i in range(INLINE_ROWS + 1)]
-        assert await ask(batcher, rows_of(0, INLINE_ROWS + 1))  # there is room again
+        assert await ask(batcher, model, rows_of(0, INLINE_ROWS + 1))  # there is room again
         batcher.close()
 
     asyncio.run(scenario())
     assert all(name.startswith("bulk") for name in model.threads)
+
+
+def test_a_batch_holds_one_model() -> None:
+    old, new = Doubling(), Doubling()
+
+    async def scenario() -> None:
+        batcher = Batcher(None, ignore, 1000)
+        await asyncio.gather(*(ask(batcher, old if i < 7 else new, [(i,)]) for i in range(10)))
+
+    asyncio.run(scenario())
+    assert (old.batches, new.batches) == ([7], [3])

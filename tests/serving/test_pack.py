@@ -35,6 +35,8 @@ def test_it_holds_code_pins_and_bundle_and_nothing_else(bento: Path, regression_
     assert not list(packed.glob("tideline/train*"))
     pins = yaml.safe_load((packed / "bentofile.yaml").read_text())["python"]["packages"]
     assert all("==" in pin for pin in pins)
+    assert {"sqlalchemy", "alembic", "psycopg"} <= {pin.partition("==")[0] for pin in pins}
+    assert list(packed.glob("tideline/migrations/versions/v0001_*.py"))
     assert sum(pin.startswith("onnxruntime") for pin in pins) == 1
 
 
@@ -45,6 +47,9 @@ def test_it_serves_without_project_and_registry(bento: Path, tmp_path: Path) -> 
         answer = server.predict([ROW]).json()
         assert answer["predictions"] == pytest.approx([expected_value(ROW)], rel=1e-6)
         assert answer["model"]["version"] == bento.name
+        label = {"prediction_id": answer["prediction_ids"][0], "label": 1.5}
+        feedback = server.client.post("/feedback", json={"labels": [label]}).json()
+        assert feedback["labels"][0]["state"] == "accepted"
 
 
 def test_without_a_champion_the_way_out_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,97 @@
+"""HTTP over ASGI without a framework: types, a whole answer, and a body read under its limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from serving.errors import Refusal
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before BentoML's 504
+
+
+class Disconnected(Exception):
+    """The client has gone: there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole response."""
+
+    status: int
+    body: bytes
+    media: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    """Send it in one piece."""
+    headers = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
+    headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) -> bytes:
+    """The bytes of a JSON body. Raises Refusal if it is none by its headers, too large (bytes), or too late (408 after
+    80 % of `timeout` seconds), and Disconnected."""
+    declared = None
+    media = encoding = b""
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            media = value
+        elif name == b"content-length":
+            declared = value
+        elif name == b"content-encoding":
+            encoding = value
+    if media.partition(b";")[0].strip().lower() != b"application/json":
+        message = "expected application/json" + (f", got {media[:60].decode('latin-1')}" if media else ", got none")
+        raise Refusal(415, "header content-type", message, JSON)
+    if encoding not in (b"", b"identity"):
+        raise Refusal(415, "header content-encoding", "compressed bodies are not read", "identity")
+    if declared is not None and int(declared) > limit:
+        raise _too_large(limit)
+    seconds = timeout * BODY_SHARE
+    try:
+        async with asyncio.timeout(seconds):
+            return await _receive_all(receive, limit)
+    except TimeoutError:
+        message = f"the body did not arrive within {seconds:g} s; send less in a request"
+        raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None
+
+
+def wrong_method(path: str, allowed: str) -> Refusal:
+    """Refusal (405) that names the methods which a path takes."""
+    methods = f"{allowed}, HEAD" if allowed == "GET" else allowed
+    return Refusal(405, "method", f"{path} takes {methods}", methods.split(", "), {"allow": methods})
+
+
+async def _receive_all(receive: Receive, limit: int) -> bytes:
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
+    chunks, size = [], 0
+    while message["type"] == "http.request":
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await receive()
+    raise Disconnected
+
+
+def _too_large(limit: int) -> Refusal:
+    return Refusal(413, "body", f"the body is larger than {limit} bytes", {"bytes": limit})

@@ -1,0 +1,175 @@
+"""The prediction and label store: every answered prediction, and what turned out to be true.
+
+    store = open_store(store_url(home))
+    with store.writer() as writer:
+        ids = mint_ids(len(rows))
+        await writer.submit_async([Record(...), ...])      # durable when it returns
+        await writer.submit_labels_async([Label(id, 3.0)])
+    for table in store.iterate("housing", since=...): ...
+
+docs/prediction-log.md has the tables, the guarantees and the settings. Times are µs since 1970-01-01 UTC.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from tideline.contracts import Column
+from tideline.predlog.database import Database
+from tideline.predlog.export import Pruned, export, prune
+from tideline.predlog.ids import ID_LENGTH, mint_ids
+from tideline.predlog.insert import Appender
+from tideline.predlog.journal import Journal
+from tideline.predlog.labels import record_labels
+from tideline.predlog.live import Estimate, LiveError, live_error
+from tideline.predlog.read import Count, count, iterate
+from tideline.predlog.records import (
+    Label,
+    LabelAnswer,
+    QueueFull,
+    Receipt,
+    Record,
+    RecordRefused,
+    Role,
+    StoreUnavailable,
+    to_rows,
+)
+from tideline.predlog.replay import Replay
+from tideline.predlog.writer import CAPACITY, Writer, WriterState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "ID_LENGTH",
+    "Count",
+    "Estimate",
+    "Label",
+    "LabelAnswer",
+    "LiveError",
+    "Pruned",
+    "QueueFull",
+    "Receipt",
+    "Record",
+    "RecordRefused",
+    "Role",
+    "Store",
+    "StoreUnavailable",
+    "Writer",
+    "WriterState",
+    "journal_folder",
+    "mint_ids",
+    "open_store",
+    "store_url",
+]
+
+
+def store_url(home: Path, environment: Mapping[str, str] = os.environ) -> str:
+    """TIDELINE_STORE_URL, or the SQLite file below the project's root."""
+    return environment.get("TIDELINE_STORE_URL") or f"sqlite:///{(home / 'store' / 'predictions.db').absolute()}"
+
+
+def journal_folder(home: Path, environment: Mapping[str, str] = os.environ) -> Path:
+    """TIDELINE_STORE_JOURNAL, or the folder beside the default store; whether it is used is the writer's choice."""
+    return Path(environment.get("TIDELINE_STORE_JOURNAL") or home / "store" / "journal").absolute()
+
+
+def open_store(url: str) -> Store:
+    """A store that was reached, with its tables made or brought up to date.
+
+    Raises StoreUnavailable, or TidelineError for a bad URL or a store that a newer tideline wrote.
+    """
+    store = Store(url)
+    store.check()
+    return store
+
+
+class Store:
+    """A store by URL; nothing is opened before it is used. Safe to use from several threads.
+
+    Every method may raise StoreUnavailable. Raises TidelineError for a URL that is neither SQLite's nor PostgreSQL's.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.database = Database(url)
+
+    @property
+    def place(self) -> str:
+        """The URL without its password."""
+        return self.database.place
+
+    def check(self) -> None:
+        """Reach the store, make its tables or bring them up to date."""
+        with self.database.connect():
+            pass
+
+    def writer(self, journal: Path | None = None, capacity: int = CAPACITY) -> Writer:
+        """A writer that is not started yet; see `Writer`."""
+        return Writer(self.database, journal, capacity)
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Write records in one transaction, here and now; for scripts and tests, a server has a `writer`."""
+        with Appender(self.database) as appender:
+            appender.append(to_rows(records))
+
+    def record_labels(self, labels: Sequence[Label], source: str = "", now: int | None = None) -> list[LabelAnswer]:
+        """See `labels.record_labels`; a server has `Writer.submit_labels`."""
+        return record_labels(self.database, labels, source, now)
+
+    def iterate(
+        self,
+        task: str,
+        since: int | None = None,
+        until: int | None = None,
+        version: str | None = None,
+        role: Role | None = None,
+        columns: Sequence[Column] | None = None,
+    ) -> Iterator[pa.Table]:
+        """See `read.iterate`."""
+        return iterate(self.database, task, since, until, version, role, columns)
+
+    def live_error(self, task: str, since: int | None = None, until: int | None = None) -> list[LiveError]:
+        """See `live.live_error`."""
+        return live_error(self.database, task, since, until)
+
+    def counts(self) -> list[Count]:
+        """What is in the log, by task, version and role."""
+        return count(self.database)
+
+    def export(
+        self,
+        task: str,
+        out: Path,
+        since: int | None = None,
+        until: int | None = None,
+        columns: Sequence[Column] | None = None,
+        progress: Callable[[int], object] = lambda rows: None,
+    ) -> int:
+        """See `export.export`."""
+        return export(self.database, task, out, since, until, columns, progress)
+
+    def prune(self, task: str, older_than: timedelta, progress: Callable[[int], object] = lambda rows: None) -> Pruned:
+        """See `export.prune`."""
+        return prune(self.database, task, older_than, progress)
+
+    def replay(self, journal: Path) -> int:
+        """Write what a journal holds into the store; how many rows. For a journal whose server is gone for good."""
+        replay = Replay(Journal(journal))
+        with Appender(self.database) as appender:
+            while replay.step(appender):
+                pass
+        return replay.rows
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

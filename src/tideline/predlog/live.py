@@ -1,0 +1,152 @@
+"""The error that labels bring to light, by version and role, with its 95 % interval.
+
+The interval of a mean is Student's (its quantile by Abramowitz & Stegun 1964, 26.7.5), that of the RMSE the square root
+of the ends of the interval of the mean squared error, that of a share Wilson's (1927). They hold for rows that are
+independent of each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from tideline.predlog.database import Database
+from tideline.predlog.tables import labels, predictions
+
+_Z = 1.959963984540054
+_BATCH = 10_000
+_P, _L = predictions.c, labels.c
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval; the interval is None where fewer than two labels are known."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class LiveError:
+    """How one version does in one role on the predictions since a time.
+
+    n: predictions, labelled: those with a label. Regression has rmse and mae, in the target's unit, classification
+    accuracy; all None without labels. coverage: level -> share of labels inside the interval or set.
+    """
+
+    version: str
+    role: str
+    n: int
+    labelled: int
+    rmse: Estimate | None = None
+    mae: Estimate | None = None
+    accuracy: Estimate | None = None
+    coverage: dict[str, Estimate] = field(default_factory=dict)
+
+
+def live_error(database: Database, task: str, since: int | None = None, until: int | None = None) -> list[LiveError]:
+    """Live error of each version and role of a task, oldest version first.
+
+    since (included) and until (excluded) are µs since 1970-01-01 UTC and limit when a prediction was made, not when its
+    label came. Raises StoreUnavailable.
+    """
+    conditions = [_P.task == task]
+    conditions += [_P.time >= since] if since is not None else []
+    conditions += [_P.time < until] if until is not None else []
+    totals = (
+        sa.select(_P.version, _P.role, sa.func.count())
+        .where(*conditions)
+        .group_by(_P.version, _P.role)
+        .order_by(sa.func.min(_P.time), _P.role)
+    )
+    intervals = sa.cast(_P.intervals, sa.Text)
+    labelled = (
+        sa.select(_P.version, _P.role, _P.prediction, _L.label, _P.predicted_class, _L.label_class, intervals)
+        .join(labels, sa.and_(_L.prediction_id == _P.prediction_id, _L.is_current))
+        .where(*conditions)
+    )  # fmt: skip
+    with database.snapshot() as connection:
+        counts = connection.execute(totals).all()
+        tallies = {(version, role): _Tally() for version, role, _ in counts}
+        with connection.execute(labelled.execution_options(yield_per=_BATCH)) as rows:
+            for version, role, *row in rows:
+                tallies[version, role].add(*row)
+    return [tallies[version, role].finish(version, role, n) for version, role, n in counts]
+
+
+class _Tally:
+    """Sums over the labelled rows of one version in one role."""
+
+    def __init__(self) -> None:
+        self.errors: list[float] = []
+        self.hits: list[bool] = []
+        self.covered: dict[str, list[bool]] = {}
+
+    def add(
+        self, prediction: float | None, label: Any, predicted: str | None, actual: Any, intervals: str | None
+    ) -> None:
+        if prediction is not None and label is not None:
+            self.errors.append(prediction - label)
+        else:
+            self.hits.append(predicted == actual)
+        if not intervals:
+            return
+        for level, bounds in msgspec.json.decode(intervals).items():
+            inside = actual in bounds if label is None else bounds[0] <= label <= bounds[1]
+            self.covered.setdefault(level, []).append(inside)
+
+    def finish(self, version: str, role: str, n: int) -> LiveError:
+        coverage = {level: estimate_share(inside) for level, inside in sorted(self.covered.items())}
+        labelled = len(self.errors) + len(self.hits)
+        if self.errors:
+            square = estimate_mean([e * e for e in self.errors])
+            rmse = Estimate(math.sqrt(square.value), _root(square.low), _root(square.high))
+            mae = estimate_mean([abs(e) for e in self.errors])
+            return LiveError(version, role, n, labelled, rmse=rmse, mae=mae, coverage=coverage)
+        accuracy = estimate_share(self.hits) if self.hits else None
+        return LiveError(version, role, n, labelled, accuracy=accuracy, coverage=coverage)
+
+
+def _root(value: float | None) -> float | None:
+    return None if value is None else math.sqrt(max(0.0, value))
+
+
+def estimate_mean(values: list[float]) -> Estimate:
+    """Mean of at least one value, with Student's interval."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    if n < 2:
+        return Estimate(mean, None, None)
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
+    half = student_quantile(n - 1) * math.sqrt(variance / n)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def estimate_share(hits: Iterable[bool]) -> Estimate:
+    """Share of hits among at least one, with Wilson's interval."""
+    counted = list(hits)
+    n, share = len(counted), sum(counted) / len(counted)
+    centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
+
+
+def student_quantile(degrees: int) -> float:
+    """The 0.975 quantile of Student's distribution, to within 0.2 %."""
+    if degrees == 1:
+        return 12.706204736432095
+    if degrees == 2:
+        return 4.302652729911275
+    z, v = _Z, float(degrees)
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
+    )

@@ -1,0 +1,56 @@
+"""The tables as SQLAlchemy sees them. migrations/ makes them; a test holds both together."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSON
+
+# PostgreSQL's `json` keeps the text as it was written, which `jsonb` does not.
+JsonText = sa.Text().with_variant(JSON(), "postgresql")
+Serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # SQLite counts INTEGER PRIMARY KEY by itself
+
+metadata = sa.MetaData()
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("time", sa.BigInteger, nullable=False),  # µs since 1970-01-01 UTC
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("key", sa.Text),
+    sa.Column("route", sa.Text),
+    sa.Column("features", JsonText, nullable=False),
+    sa.Column("prediction", sa.Double),
+    sa.Column("predicted_class", sa.Text),
+    sa.Column("probabilities", JsonText),
+    sa.Column("intervals", JsonText),
+    sa.Column("latency", sa.BigInteger, nullable=False),  # µs
+    sa.CheckConstraint("role IN ('champion', 'canary', 'shadow')", name="role_is_known"),
+    # A value that is not a number becomes NULL in SQLite: it is refused here.
+    sa.CheckConstraint("(prediction IS NULL) <> (predicted_class IS NULL)", name="number_or_class"),
+    sa.Index("predictions_by_time", "task", "time"),
+)
+
+labels = sa.Table(
+    "labels",
+    metadata,
+    sa.Column("label_id", Serial, primary_key=True),
+    sa.Column("prediction_id", sa.Text, nullable=False),
+    sa.Column("label", sa.Double),
+    sa.Column("label_class", sa.Text),
+    sa.Column("time", sa.BigInteger, nullable=False),  # µs since 1970-01-01 UTC, when it was received
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("is_current", sa.Boolean, nullable=False),
+    sa.CheckConstraint("(label IS NULL) <> (label_class IS NULL)", name="label_number_or_class"),
+    sa.Index("labels_by_prediction", "prediction_id", "label_id"),
+    sa.Index(
+        "one_current_label",
+        "prediction_id",
+        unique=True,
+        sqlite_where=sa.text("is_current"),
+        postgresql_where=sa.text("is_current"),
+    ),
+)

@@ -1,0 +1,83 @@
+"""Clients that ask one server all the time, and keep what they were told."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from tests.serving.small_bundle import ROW
+
+
+@dataclass(frozen=True)
+class Told:
+    """One answer: when it came (monotonic), what was asked, and what was said."""
+
+    at: float
+    rows: list[dict[str, Any]]
+    status: int
+    body: dict[str, Any]
+    seconds: float
+
+    @property
+    def version(self) -> str:
+        return str(self.body["model"]["version"])
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self.body["prediction_ids"])
+
+
+class Hammer:
+    """`clients` threads, each with its own connection, for as long as a `with` block lasts.
+
+    A connection that breaks is counted in `broken` and opened again.
+    """
+
+    def __init__(self, port: int, clients: int = 6, pause: float = 0.0) -> None:
+        self.port, self.pause = port, pause
+        self.told: list[Told] = []
+        self.broken: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(i,), daemon=True) for i in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+    @property
+    def answered(self) -> list[Told]:
+        """Those with status 200."""
+        return [told for told in self.told if told.status == 200]
+
+    def _run(self, client: int) -> None:
+        number = 0
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        while not self._stop.wait(self.pause):
+            number += 1
+            rows = [{**ROW, "rooms": 1 + (100 * client + number + i) % 1000} for i in range(1 + number % 3)]
+            start = time.monotonic()
+            try:
+                connection.request("POST", "/predict", json.dumps({"rows": rows}), {"content-type": "application/json"})
+                response = connection.getresponse()
+                body = response.read()
+            except (OSError, http.client.HTTPException) as error:
+                self.broken.append(repr(error))
+                connection.close()
+                time.sleep(0.02)
+                continue
+            now = time.monotonic()
+            self.told.append(Told(now, rows, response.status, json.loads(body), now - start))
+        connection.close()

@@ -1,0 +1,188 @@
+"""Real faults under load: every answer that was given is in the log, once, whatever died meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.predlog.postgres import PostgresServer
+from tests.predlog.samples import stored_ids
+from tests.serving.hammer import Hammer
+from tests.serving.real_server import RealServer
+from tests.serving.small_bundle import ROW
+from tests.wait import wait_for
+from tideline.bundle import Bundle
+from tideline.predlog import open_store, store_url
+
+pytestmark = pytest.mark.slow
+BOTH = pytest.mark.parametrize("journal", ["off", "on"])
+
+
+def serve(bundle: Bundle, home: Path, journal: str = "off", **variables: str) -> RealServer:
+    settings = {"TIDELINE_SERVING_JOURNAL": journal, "TIDELINE_STORE_JOURNAL": str(home / "journal"), **variables}
+    return RealServer(["--bundle", str(bundle.path)], home, **settings)
+
+
+def workers_of(server: RealServer) -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie
+            if "_bentoml_impl.worker.service" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def kill_all(server: RealServer) -> None:
+    """SIGKILL for the server and its workers at once."""
+    parent = psutil.Process(server.process.pid)
+    for process in [parent, *parent.children(recursive=True)]:
+        process.kill()
+    server.process.wait(20)
+
+
+def check_log(url: str, hammer: Hammer, lost: int = 0) -> None:
+    """Each answered row is there; and not many more than that, `lost` beside what was on its way."""
+    answered = [name for told in hammer.answered for name in told.ids]
+    with open_store(url) as store:
+        stored = stored_ids(store)
+    assert len(answered) == len(set(answered)) > 0
+    assert set(answered) <= set(stored)
+    assert len(stored) <= len(answered) + 3 * 6 * (1 + lost)  # rows a request, clients
+    assert {told.status for told in hammer.told} <= {200, 503}
+
+
+def statuses_since(hammer: Hammer, start: int) -> set[int]:
+    return {told.status for told in hammer.told[start:]}
+
+
+def test_a_worker_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path) -> None:
+    with serve(regression_bundle, tmp_path, TIDELINE_SERVING_WORKERS="2") as server:
+        with Hammer(server.port) as hammer:
+            for _ in range(2):
+                seen = len(hammer.answered)
+                wait_for(lambda seen=seen: len(hammer.answered) > seen + 200)
+                victim = workers_of(server)[0]
+                victim.kill()
+                wait_for(lambda victim=victim: victim.pid not in {w.pid for w in workers_of(server)})
+                wait_for(lambda: len(workers_of(server)) == 2)
+            seen = len(hammer.answered)
+            wait_for(lambda: len(hammer.answered) > seen + 200)
+        assert {told.status for told in hammer.told} == {200}
+        assert hammer.broken  # the connections of those that were killed
+    check_log(store_url(tmp_path, {}), hammer, lost=2)
+
+
+@BOTH
+def test_the_whole_server_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path, journal: str) -> None:
+    with serve(regression_bundle, tmp_path, journal) as server, Hammer(server.port) as hammer:
+        wait_for(lambda: len(hammer.answered) > 300)
+        if journal == "on":  # so that the last answers are in the journal alone
+            shutil.move(tmp_path / "store", tmp_path / "elsewhere")
+            seen = len(hammer.answered)
+            wait_for(lambda: len(hammer.answered) > seen + 300)
+        kill_all(server)
+    if journal == "on":
+        assert list((tmp_path / "journal").glob("*.journal"))
+        shutil.move(tmp_path / "elsewhere", tmp_path / "store")
+        with serve(regression_bundle, tmp_path, journal) as again:
+            wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+            assert again.predict([ROW]).status_code == 200
+    check_log(store_url(tmp_path, {}), hammer, lost=1)
+
+
+@BOTH
+def test_sqlite_is_locked_by_another_process(regression_bundle: Bundle, tmp_path: Path, journal: str) -> None:
+    with serve(regression_bundle, tmp_path, journal) as server, Hammer(server.port) as hammer:
+        wait_for(lambda: len(hammer.answered) > 100)
+        other = sqlite3.connect(tmp_path / "store" / "predictions.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        seen = len(hammer.told)
+        wanted = 200 if journal == "on" else 503
+        wait_for(lambda: len(hammer.told) > seen + 100 and hammer.told[-1].status == wanted)
+        assert statuses_since(hammer, seen + 20) == {wanted}
+        assert (server.client.get("/readyz").status_code == 200) is (journal == "on")
+        other.execute("ROLLBACK")
+        other.close()
+        wait_for(lambda: server.client.get("/readyz").status_code == 200)
+        wait_for(lambda: hammer.told[-1].status == 200)
+        wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+    assert not hammer.broken
+    check_log(store_url(tmp_path, {}), hammer, lost=1)
+
+
+@BOTH
+def test_postgresql_stops_and_starts(
+    regression_bundle: Bundle, tmp_path: Path, postgres: PostgresServer, journal: str
+) -> None:
+    url = postgres.create_store()
+    with serve(regression_bundle, tmp_path, journal, TIDELINE_STORE_URL=url) as server:
+        with Hammer(server.port) as hammer:
+            wait_for(lambda: len(hammer.answered) > 100)
+            postgres.stop()
+            seen = len(hammer.told)
+            wait_for(lambda: len(hammer.told) > seen + 300)
+            assert statuses_since(hammer, seen + 50) == ({200} if journal == "on" else {503})
+            postgres.start()
+            wait_for(lambda: server.client.get("/readyz").status_code == 200)
+            seen = len(hammer.answered)
+            wait_for(lambda: len(hammer.answered) > seen + 100)
+            wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+        assert not hammer.broken
+        assert "Traceback" not in server.log
+    check_log(url, hammer, lost=2)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of that size."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("no disk to fill: this user may not mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+@BOTH
+def test_the_disk_is_full(regression_bundle: Bundle, tmp_path: Path, journal: str) -> None:
+    with small_disk(tmp_path / "small", "8m") as disk:
+        url = f"sqlite:///{disk}/predictions.db"
+        ballast = disk / "ballast"
+        with serve(regression_bundle, tmp_path, journal, TIDELINE_STORE_URL=url) as server:
+            with Hammer(server.port) as hammer:
+                wait_for(lambda: len(hammer.answered) > 100)
+                with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
+                    while True:
+                        file.write(b"x" * 4096)
+                if journal == "off":
+                    wait_for(lambda: hammer.told[-1].status == 503)
+                else:
+                    wait_for(lambda: list((tmp_path / "journal").glob("*.journal")))
+                seen = len(hammer.told)
+                wait_for(lambda: len(hammer.told) > seen + 300)
+                assert statuses_since(hammer, seen) == ({200} if journal == "on" else {503})
+                ballast.unlink()
+                wait_for(lambda: server.client.get("/readyz").status_code == 200 and hammer.told[-1].status == 200)
+                wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+            assert not hammer.broken
+            assert "Traceback" not in server.log
+        check_log(url, hammer, lost=2)
+
+
+def test_what_waits_is_written_when_the_server_stops(regression_bundle: Bundle, tmp_path: Path) -> None:
+    with serve(regression_bundle, tmp_path) as server:
+        with Hammer(server.port) as hammer:
+            wait_for(lambda: len(hammer.answered) > 200)
+            assert server.stop() == 0
+        assert {told.status for told in hammer.told} == {200}
+        assert "Traceback" not in server.log
+    check_log(store_url(tmp_path, {}), hammer)

@@ -1,0 +1,124 @@
+"""The server follows the registry's pointer: no restart, no failed request, no mixed answer."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serving.hammer import Hammer, Told
+from tests.serving.real_server import RealServer
+from tests.serving.small_bundle import ROW, expected_value
+from tests.serving.toy_registry import ToyRegistry
+from tests.wait import wait_for
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ToyRegistry:
+    return ToyRegistry(tmp_path)
+
+
+@pytest.fixture
+def following(registry: ToyRegistry) -> Iterator[RealServer]:
+    """A server of the registry's champion."""
+    with RealServer(["--task", "toy"], registry.home) as server:
+        yield server
+
+
+def check_consistent(registry: ToyRegistry, told: list[Told]) -> None:
+    """Each answer is wholly that of the version it names, in the log as well."""
+    with sqlite3.connect(registry.home / "store" / "predictions.db") as connection:
+        rows = connection.execute("SELECT prediction_id, version, prediction FROM predictions")
+        logged = {name: (version, prediction) for name, version, prediction in rows}
+    for answer in told:
+        expected = [expected_value(row) + registry.shifts[answer.version] for row in answer.rows]
+        assert answer.body["predictions"] == pytest.approx(expected, rel=1e-6)
+        assert [logged[name] for name in answer.ids] == [(answer.version, p) for p in answer.body["predictions"]]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_promotion_and_rollback_under_load(registry: ToyRegistry, workers: str) -> None:
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=workers) as server:
+        with Hammer(server.port) as hammer:
+            for number in (0, 1, 0, 2):
+                registry.point_to(number)
+                wanted = registry.versions[number]
+                wait_for(lambda wanted=wanted: len(hammer.told) > 50 and hammer.told[-1].version == wanted)
+                # Every worker has it: 100 answers in a row come from it.
+                wait_for(lambda wanted=wanted: {told.version for told in hammer.told[-100:]} == {wanted})
+        assert not hammer.broken
+        assert {told.status for told in hammer.told} == {200}
+        assert {told.version for told in hammer.told} == set(registry.versions)
+        check_consistent(registry, hammer.told)
+        assert "Traceback" not in server.log
+
+
+def test_descriptions_follow_the_version(registry: ToyRegistry, following: RealServer) -> None:
+    registry.point_to(1)
+    wait_for(lambda: following.client.get("/model").json()["version"] == registry.versions[1])
+    model = following.client.get("/model").json()
+    assert (model["digest"], model["pending_error"]) == (registry.digests[1], None)
+    assert following.client.get("/openapi.json").json()["info"]["version"] == registry.versions[1]
+
+    def read() -> set[str]:
+        return {line for line in following.client.get("/metrics").text.splitlines() if "tideline_" in line}
+
+    served = f'tideline_model_info{{name="by_hand",task="toy",version="{registry.versions[1]}"}} 1.0'
+    assert served in read()
+    assert served.replace(registry.versions[1], registry.versions[0]).replace(" 1.0", " 0.0") in read()
+    assert 'tideline_version_switches_total{task="toy"} 1.0' in read()
+
+
+def damage(registry: ToyRegistry, fault: str) -> str:
+    """Point to a version that cannot be served; what is said about it."""
+    if fault == "model":
+        model = registry.folder(1) / "model.onnx"
+        content = bytearray(model.read_bytes())
+        content[100] ^= 1
+        model.write_bytes(content)
+        registry.point_to(1)
+        return "model.onnx has sha256"
+    if fault == "digest":
+        registry.point_to(1, digest="f" * 64)
+        return "was promoted"
+    if fault == "gone":
+        shutil.rmtree(registry.folder(1))
+        registry.point_to(1)
+        return "is gone"
+    (registry.layout.registry / "champion.json").write_text("{")
+    return "cannot be read"
+
+
+@pytest.mark.parametrize("fault", ["model", "digest", "gone", "pointer"])
+def test_what_cannot_be_served_leaves_the_old_version(registry: ToyRegistry, following: RealServer, fault: str) -> None:
+    with Hammer(following.port, clients=2) as hammer:
+        said = damage(registry, fault)
+        wait_for(lambda: following.client.get("/model").json()["pending_error"])
+        pending = following.client.get("/model").json()["pending_error"]
+        assert said in pending["error"]
+        assert pending["version"] == ("" if fault == "pointer" else registry.versions[1])
+        assert 'tideline_version_load_failures_total{task="toy"}' in following.client.get("/metrics").text
+        assert following.client.get("/readyz").status_code == 200
+        if fault == "pointer":
+            (registry.layout.registry / "champion.json").unlink()
+        registry.point_to(2)
+        wait_for(lambda: following.client.get("/model").json()["version"] == registry.versions[2])
+        assert following.client.get("/model").json()["pending_error"] is None
+    assert not hammer.broken
+    assert {told.status for told in hammer.told} == {200}
+    assert {told.version for told in hammer.told} <= {registry.versions[0], registry.versions[2]}
+    check_consistent(registry, hammer.told)
+    assert said in following.log and f"{registry.versions[0]} goes on" in following.log
+
+
+def test_a_version_that_is_mended_is_served(registry: ToyRegistry, following: RealServer) -> None:
+    model = registry.folder(1) / "model.onnx"
+    content = model.read_bytes()
+    damage(registry, "model")
+    wait_for(lambda: following.client.get("/model").json()["pending_error"])
+    model.write_bytes(content)
+    wait_for(lambda: following.client.get("/model").json()["version"] == registry.versions[1])
+    assert following.predict([ROW]).json()["predictions"] == pytest.approx([expected_value(ROW) + 1000.0], rel=1e-6)
