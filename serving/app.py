@@ -57,10 +57,11 @@ class Application:
         from serving.batcher import Batcher
         from serving.feedback import LabelDecoder
         from serving.log import PredictionLog, refuse_unlogged
-        from serving.metrics import LogMeter, ModelMeter, RequestMeter
+        from serving.metrics import LogMeter, ModelMeter, RequestMeter, forget_dead_workers
         from serving.pulse import Pulse
         from serving.versions import Versions
 
+        forget_dead_workers()
         versions = Versions(self.settings)
         self._meter, acts = RequestMeter(), [versions.follow]
         self._refuse_unlogged = refuse_unlogged

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -140,6 +141,19 @@ class _WithCoverage(Collector):
             if rows:
                 coverage.add_metric([version], labelled.get(version, 0.0) / rows)
         yield coverage
+
+
+def forget_dead_workers() -> None:
+    """Remove the gauges of workers that were killed: what they had pending, and which version they served."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        pid = file.stem.rpartition("_")[2]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
+        except (PermissionError, ValueError):
+            continue
 
 
 def render_metrics() -> bytes:

@@ -39,6 +39,12 @@ def workers_of(server: RealServer) -> list[psutil.Process]:
     return found
 
 
+def pids_of_gauges(home: Path) -> set[str]:
+    """Workers whose gauges count."""
+    files = home.glob(".tideline/bentoml/*/prometheus_multiproc_dir/gauge_live*.db")
+    return {path.stem.rpartition("_")[2] for path in files}
+
+
 def kill_all(server: RealServer) -> None:
     """SIGKILL for the server and its workers at once."""
     parent = psutil.Process(server.process.pid)
@@ -74,6 +80,7 @@ def test_a_worker_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path
                 wait_for(lambda: len(workers_of(server)) == 2)
             seen = len(hammer.answered)
             wait_for(lambda: len(hammer.answered) > seen + 200)
+        wait_for(lambda: pids_of_gauges(tmp_path) == {str(w.pid) for w in workers_of(server)})
         assert {told.status for told in hammer.told} == {200}
         assert hammer.broken  # the connections of those that were killed
     check_log(store_url(tmp_path, {}), hammer, lost=2)

@@ -30,7 +30,9 @@ def test_variables_are_read_and_an_empty_one_is_unset(tmp_path: Path) -> None:
 
 
 def test_settings_survive_the_way_through_the_environment(tmp_path: Path) -> None:
-    settings = Settings(task="digits", home=tmp_path, bundle=tmp_path / "b", port=3999, max_rows=7, timeout=0.5)
+    settings = Settings(
+        task="digits", home=tmp_path, bundle=tmp_path / "b", port=3999, max_rows=7, timeout=0.5, log=False
+    )
     assert Settings.from_environment(settings.to_environment()) == settings
 
 
@@ -48,9 +50,21 @@ def test_settings_are_frozen() -> None:
         ("TIDELINE_SERVING_HOST", "localhost", "'localhost' does not appear to be an IPv4 or IPv6 address"),
         ("TIDELINE_SERVING_MAX_ROWS", "0", "at least 1"),
         ("TIDELINE_SERVING_TIMEOUT", "nan", "expected seconds"),
+        ("TIDELINE_SERVING_LOG", "maybe", "expected on or off"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(key: str, value: str, said: str) -> None:
     with pytest.raises(TidelineError, match="TIDELINE_SERVING_") as caught:
         Settings.from_environment({key: value})
     assert said in str(caught.value)
+
+
+def test_a_relative_store_is_meant_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def read(url: str) -> str:
+        return Settings.from_environment({"TIDELINE_STORE_URL": url}).store
+
+    assert read("sqlite:///log.db?synchronous=full") == f"sqlite:///{tmp_path}/log.db?synchronous=full"
+    assert read("sqlite:////var/log.db") == "sqlite:////var/log.db"
+    assert read("postgresql://u@h/d") == "postgresql://u@h/d"
