@@ -38,7 +38,7 @@ SPEC = ModelSpec(
     build=build,
     to_onnx=to_onnx,
     defaults={
-        "regression": {"n_estimators": 40, "max_features": 0.3, "min_samples_leaf": 4, "target": "standard"},
+        "regression": {"n_estimators": 32, "max_features": 0.3, "min_samples_leaf": 4, "target": "standard"},
         "classification": {"n_estimators": 100, "max_features": "sqrt", "min_samples_leaf": 1},
     },
     space={

@@ -31,6 +31,7 @@ SPEC = ModelSpec(
     defaults={
         "regression": {
             **COMMON,
+            "members": 1,
             "batch": 512,
             "learning_rate": 4e-3,
             "hidden": [128, 64],

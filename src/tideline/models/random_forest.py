@@ -39,7 +39,7 @@ SPEC = ModelSpec(
     to_onnx=to_onnx,
     defaults={
         "regression": {
-            "n_estimators": 50,
+            "n_estimators": 40,
             "max_features": 0.12,
             "max_samples": 0.5,
             "min_samples_leaf": 4,
