@@ -35,11 +35,11 @@ class Told:
 class Hammer:
     """`clients` threads, each with its own connection, for as long as a `with` block lasts.
 
-    A connection that breaks is counted in `broken` and opened again.
+    They ask about `row`, or about many different ones. A connection that breaks is kept in `broken` and opened again.
     """
 
-    def __init__(self, port: int, clients: int = 6, pause: float = 0.0) -> None:
-        self.port, self.pause = port, pause
+    def __init__(self, port: int, clients: int = 6, row: dict[str, Any] | None = None) -> None:
+        self.port, self.row = port, row
         self.told: list[Told] = []
         self.broken: list[str] = []
         self._stop = threading.Event()
@@ -65,9 +65,9 @@ class Hammer:
     def _run(self, client: int) -> None:
         number = 0
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        while not self._stop.wait(self.pause):
+        while not self._stop.is_set():
             number += 1
-            rows = [{**ROW, "rooms": 1 + (100 * client + number + i) % 1000} for i in range(1 + number % 3)]
+            rows = [self._choose_row(100 * client + number + i) for i in range(1 + number % 3)]
             start = time.monotonic()
             try:
                 connection.request("POST", "/predict", json.dumps({"rows": rows}), {"content-type": "application/json"})
@@ -81,3 +81,6 @@ class Hammer:
             now = time.monotonic()
             self.told.append(Told(now, rows, response.status, json.loads(body), now - start))
         connection.close()
+
+    def _choose_row(self, number: int) -> dict[str, Any]:
+        return {**ROW, "rooms": 1 + number % 1000} if self.row is None else self.row

@@ -146,6 +146,30 @@ def test_postgresql_stops_and_starts(
     check_log(url, hammer, lost=2)
 
 
+@BOTH
+def test_postgresql_does_not_answer(
+    regression_bundle: Bundle, tmp_path: Path, postgres: PostgresServer, journal: str
+) -> None:
+    url = postgres.create_store()
+    with serve(regression_bundle, tmp_path, journal, TIDELINE_STORE_URL=url) as server:
+        with Hammer(server.port) as hammer:
+            wait_for(lambda: len(hammer.answered) > 100)
+            postgres.freeze()
+            try:
+                seen = len(hammer.told)
+                wait_for(lambda: len(hammer.told) > seen + 100)
+                assert statuses_since(hammer, seen + 50) == ({200} if journal == "on" else {503})
+                assert server.client.get("/livez").status_code == 200
+            finally:
+                postgres.freeze(False)
+            wait_for(lambda: server.client.get("/readyz").status_code == 200)
+            seen = len(hammer.answered)
+            wait_for(lambda: len(hammer.answered) > seen + 100)
+            wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+        assert not hammer.broken
+    check_log(url, hammer, lost=3)
+
+
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """A file system of that size."""
