@@ -70,6 +70,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
                 "Model": {
                     "type": "object",
                     "required": ["task", "name", "version", "columns", "target", "provenance", "metrics"],
+                    "properties": {"pending_error": _PENDING},
                 },
                 "Error": _ERROR,
             },
@@ -77,6 +78,12 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
     }
 
 
+_PENDING: dict[str, Any] = {
+    "type": ["object", "null"],
+    "description": "Why the version that the registry names is not the one that is served",
+    "required": ["version", "error", "since"],
+    "properties": {key: {"type": "string"} for key in ("version", "error", "since")},
+}
 _ERROR: dict[str, Any] = {
     "type": "object",
     "required": ["error"],

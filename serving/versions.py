@@ -90,9 +90,10 @@ class Versions:
         self._meter.fail(self.current.champion.task)
         self._retry_at = time.monotonic() + RETRY_SECONDS
         version = read_version(self._settings)
-        told = str(error) or type(error).__name__
+        # Anybody may read it: where things lie on this machine is for the log alone.
+        told = (str(error) or type(error).__name__).replace(f"{self._settings.home}/", "")
         if self.pending_error is None or (self.pending_error.version, self.pending_error.error) != (version, told):
             kept = self.current.champion.version
-            logger.error("%s is not served, %s goes on: %s", version or "the registry's pointer", kept, told)
+            logger.error("%s is not served, %s goes on: %s", version or "the registry's pointer", kept, error)
             now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             self.pending_error = PendingError(version, told, now)

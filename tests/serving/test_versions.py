@@ -99,6 +99,7 @@ def test_what_cannot_be_served_leaves_the_old_version(registry: ToyRegistry, fol
         wait_for(lambda: following.client.get("/model").json()["pending_error"])
         pending = following.client.get("/model").json()["pending_error"]
         assert said in pending["error"]
+        assert str(registry.home) not in pending["error"]
         assert pending["version"] == ("" if fault == "pointer" else registry.versions[1])
         assert 'tideline_version_load_failures_total{task="toy"}' in following.client.get("/metrics").text
         assert following.client.get("/readyz").status_code == 200
