@@ -32,7 +32,9 @@ if [ "$GPU" = 1 ]; then
   options=()   # a local folder of wheels may hold a CPU build of torch
 fi
 export UV_LINK_MODE=${UV_LINK_MODE:-hardlink} UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300}
-.venv/bin/uv pip install --python .venv/bin/python "${options[@]}" -r "$pins"
+# Compiled here, by all cores: each stage is a process, and none should compile its imports again (nor can they
+# keep what they compiled where PYTHONDONTWRITEBYTECODE is set).
+.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python "${options[@]}" -r "$pins"
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 echo "$wanted" > "$stamp"
 echo "setup: $(.venv/bin/uv pip list --quiet --python .venv/bin/python 2>/dev/null | tail -n +3 | wc -l) packages, $(du -sh .venv | cut -f1) in .venv, $((SECONDS - start)) s"
