@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,7 +134,7 @@ class Predictor:
             starts = range(0, n, self.chunk)
             raw = np.concatenate([self._run({k: v[i : i + self.chunk] for k, v in feeds.items()}) for i in starts])
         answers = raw.astype(np.float64)
-        if not np.isfinite(answers).all():
+        if not math.isfinite(answers.sum()):  # finite float32 values have a finite sum; cheaper than a look at each
             row = int(np.flatnonzero(~np.isfinite(answers).all(axis=1))[0])
             raise TidelineError(
                 f"{self.place} answered {answers[row].tolist()} for row {row}; its input is out of range"
