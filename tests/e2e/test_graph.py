@@ -109,7 +109,7 @@ def test_another_task_goes_through_the_same_graph(
     task: str, metric: str, bound: float, tmp_path: Path, data_dir: Path
 ) -> None:
     copy = copy_project(tmp_path, data_dir)
-    models = ["naive", "linear", "svm", "lightgbm"]
+    models = ["naive", "linear", "svm", "hist_gradient_boosting", "lightgbm"]
     set_params(copy, tasks=[task], models=models)
     copy.dvc("repro", f"bundle@{task}")
     metrics = json.loads((tmp_path / f"reports/{task}/metrics.json").read_text())
