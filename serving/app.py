@@ -1,29 +1,21 @@
-"""The ASGI application: routes, and one shape for every error. No framework stands between."""
+"""The ASGI application: one shape for every answer and every error. No framework stands between."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from serving.asgi import TEXT, Answer, Disconnected, Receive, Scope, Send, read_json, send_answer, wrong_method
-from serving.errors import Refusal, UnanswerableRow, encode_error
+from serving.asgi import Answer, Disconnected, Receive, Scope, Send, send_answer
+from serving.errors import Refusal, encode_error
+from serving.routing import Request, Router
 from serving.settings import Settings
-from tideline.contracts import TidelineError
 
 if TYPE_CHECKING:
-    from serving.log import PredictionLog
-    from serving.versions import Versions
+    from serving.worker import Worker
 
-DOCS = Path(__file__).parent / "docs.html"
-_POLICY = (
-    "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'"
-)
+# BentoML answers GET on these itself.
+_ELSEWHERE = {"/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/schema.json": "GET"}
 
 logger = logging.getLogger("bentoml.tideline")
 
@@ -33,21 +25,8 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._versions: Versions | None = None
-        self._log: PredictionLog | None = None
-        self._routes: dict[str, tuple[str, Callable[[Scope, Receive], Awaitable[Answer]]]] = {
-            "/predict": ("POST", self._predict),
-            "/model": ("GET", self._describe_model),
-            "/openapi.json": ("GET", self._describe_api),
-            "/docs": ("GET", self._show_docs),
-            "/": ("GET", self._show_index),
-            "/metrics": ("GET", self._show_metrics),
-        }
-        if settings.log:
-            self._routes["/feedback"] = ("POST", self._take_feedback)
-        self._scopes: dict[str, Literal["predict", "feedback"]] = {"/predict": "predict", "/feedback": "feedback"}
-        # BentoML answers GET on these itself.
-        self._elsewhere = {"/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/schema.json": "GET"}
+        self._worker: Worker | None = None
+        self._router: Router | None = None
 
     def open(self) -> None:
         """Load the champion, begin to log and to follow the registry.
@@ -55,43 +34,23 @@ class Application:
         Raises TidelineError if there is no champion, its bundle is broken, or the store's URL is none.
         """
         # Imported here: BentoML's parent process imports this module, too, and has no use for onnxruntime.
-        from serving.access import Access, find_keys
-        from serving.batcher import Batcher
-        from serving.feedback import LabelDecoder
-        from serving.log import PredictionLog, refuse_unlogged
-        from serving.metrics import LogMeter, ModelMeter, RequestMeter, forget_dead_workers
-        from serving.pulse import Pulse
-        from serving.versions import Versions
+        from serving.routes import list_routes
+        from serving.worker import Worker
 
-        forget_dead_workers()
-        versions = Versions(self.settings)
-        self._access = Access(find_keys(self.settings), self.settings.open, self.settings.workers)
-        self._meter, acts = RequestMeter(), [versions.follow, self._access.follow]
-        self._refuse_unlogged = refuse_unlogged
-        if self.settings.log:
-            self._log = PredictionLog(self.settings)
-            self._log.open()
-            self._labels, self._log_meter = LabelDecoder(self.settings.max_labels), LogMeter()
-            acts.append(self._measure_log)
-        self._batcher = Batcher(self._log, ModelMeter().observe, self.settings.max_pending_rows)
-        self._pulse = Pulse(*acts)
-        self._pulse.start()
-        self._versions = versions
+        worker = Worker(self.settings)
+        self._router = Router(list_routes(worker), _ELSEWHERE)
+        self._worker = worker
 
     def close(self) -> None:
         """Finish what has begun, and write what waits."""
-        if self._versions is not None:
-            self._versions = None
-            self._pulse.close()
-            self._batcher.close()
-            if self._log is not None:
-                self._log.close()
-                self._measure_log()
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            worker.close()
 
     @property
     def is_ready(self) -> bool:
         """True between `open` and `close`, unless each prediction would be refused because it cannot be logged."""
-        return self._versions is not None and (self._log is None or self._log.takes_records)
+        return self._worker is not None and self._worker.is_ready
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection. Websockets are turned away."""
@@ -100,88 +59,23 @@ class Application:
                 await receive()
                 await send({"type": "websocket.close", "code": 1000})
             return
-        start = perf_counter()
-        path = scope["path"]
+        arrived, label, worker = perf_counter(), "other", self._worker
         try:
-            answer = await self._answer(scope, receive)
+            if worker is None or self._router is None:
+                raise Refusal(
+                    503, "", "the model is not loaded; come again, or ask another", None, {"retry-after": "1"}
+                )
+            route, names = self._router.find(scope["path"], scope.get("raw_path"), scope["method"])
+            label = route.path
+            key = worker.access.admit(scope, route.needs) if route.needs else ""
+            answer = await route.handle(Request(scope, receive, arrived, names, key))
         except Disconnected:
             return
         except Refusal as refusal:
             answer = Answer(refusal.status, refusal.to_json(), headers=refusal.headers)
         except Exception:
-            logger.exception("%s %s failed", scope["method"], path)
+            logger.exception("%s %s failed", scope["method"], scope["path"])
             answer = Answer(500, encode_error("", "the server failed; its log says why"))
         await send_answer(answer, send)
-        if self._versions is not None:
-            self._meter.observe(path if path in self._routes else "other", answer.status, perf_counter() - start)
-
-    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
-        path, method = scope["path"], scope["method"]
-        route = self._routes.get(path)
-        if route is None:
-            if path in self._elsewhere:
-                raise wrong_method(path, self._elsewhere[path])
-            known = sorted({*self._routes, *self._elsewhere})
-            raise Refusal(404, "path", f"there is no {path[:100]!r}", known)
-        allowed, handle = route
-        if method != allowed and not (method == "HEAD" and allowed == "GET"):
-            raise wrong_method(path, allowed)
-        if self._versions is None:
-            return Answer(503, encode_error("", "the model is not loaded"), headers={"retry-after": "1"})
-        if path in self._scopes:
-            scope["tideline.key"] = self._access.admit(scope, self._scopes[path])
-        return await handle(scope, receive)
-
-    async def _predict(self, scope: Scope, receive: Receive) -> Answer:
-        arrived = perf_counter()
-        body = await read_json(scope, receive, self.settings.max_body_bytes, self.settings.timeout)
-        champion = self._take_versions().current.champion
-        rows = champion.decoder.decode(body)
-        try:
-            share = await self._batcher.submit(champion, rows, "/predict", arrived)
-        except UnanswerableRow as error:
-            message = "the model gives no finite number for this row: its values lie outside of what it can compute"
-            raise Refusal(422, f"rows[{error.row}]", message) from error
-        except TidelineError as error:
-            raise self._refuse_unlogged(error) from error
-        return Answer(200, champion.encode(share.answers, share.start, share.stop, share.ids))
-
-    async def _take_feedback(self, scope: Scope, receive: Receive) -> Answer:
-        from serving.feedback import encode_answers
-
-        assert self._log is not None
-        body = await read_json(scope, receive, self.settings.max_body_bytes, self.settings.timeout)
-        labels = self._labels.decode(body)
-        try:
-            answers = await self._log.take_labels(labels, scope["tideline.key"])
-        except TidelineError as error:
-            raise self._refuse_unlogged(error) from error
-        self._log_meter.observe_labels(answers)
-        return Answer(200, encode_answers(answers))
-
-    async def _describe_model(self, scope: Scope, receive: Receive) -> Answer:
-        return Answer(200, msgspec.json.encode(self._take_versions().describe()))
-
-    async def _describe_api(self, scope: Scope, receive: Receive) -> Answer:
-        return Answer(200, self._take_versions().current.api_json)
-
-    async def _show_docs(self, scope: Scope, receive: Receive) -> Answer:
-        return Answer(200, DOCS.read_bytes(), "text/html; charset=utf-8", {"content-security-policy": _POLICY})
-
-    async def _show_index(self, scope: Scope, receive: Receive) -> Answer:
-        return Answer(307, b"see /docs\n", TEXT, {"location": "/docs"})
-
-    async def _show_metrics(self, scope: Scope, receive: Receive) -> Answer:
-        from serving.metrics import CONTENT_TYPE, render_metrics
-
-        body = await asyncio.get_running_loop().run_in_executor(None, render_metrics)  # it reads files
-        return Answer(200, body, CONTENT_TYPE)
-
-    def _take_versions(self) -> Versions:
-        if self._versions is None:  # closed while the body arrived
-            raise Refusal(503, "", "the server is about to stop; send it to another", None, {"retry-after": "1"})
-        return self._versions
-
-    def _measure_log(self) -> None:
-        assert self._log is not None
-        self._log_meter.sync(self._log.state)
+        if worker is not None:
+            worker.request_meter.observe(label, answer.status, perf_counter() - arrived)

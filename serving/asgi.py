@@ -68,12 +68,6 @@ async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) 
         raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None
 
 
-def wrong_method(path: str, allowed: str) -> Refusal:
-    """Refusal (405) that names the methods which a path takes."""
-    methods = f"{allowed}, HEAD" if allowed == "GET" else allowed
-    return Refusal(405, "method", f"{path} takes {methods}", methods.split(", "), {"allow": methods})
-
-
 async def _receive_all(receive: Receive, limit: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):

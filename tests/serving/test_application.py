@@ -12,6 +12,7 @@ import pytest
 
 from serving.app import Application
 from serving.settings import Settings
+from serving.versions import Versions
 from tests.serving.small_bundle import CLASSES, ROW
 from tideline.bundle import Bundle
 
@@ -70,10 +71,10 @@ def test_a_client_that_goes_away_is_not_answered(classifier: Application) -> Non
 def test_a_failure_of_ours_shows_no_inside(
     classifier: Application, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def fail(*_: Any) -> None:
+    def fail(_: Versions) -> None:
         raise RuntimeError("secret")
 
-    monkeypatch.setitem(classifier._routes, "/model", ("GET", fail))
+    monkeypatch.setattr(Versions, "describe", fail)
     start, content = ask(classifier, "GET", "/model")
     assert start["status"] == 500
     assert b"secret" not in content["body"]

@@ -89,7 +89,8 @@ def test_labels_and_the_log_are_measured(server: RealServer) -> None:
 
     assert [grown("tideline_labels_total", state) for state in ("accepted", "corrected", "unknown")] == [1, 1, 1]
     assert grown("tideline_label_lag_seconds_count") == 1
-    wait_for(lambda: grown("tideline_log_records_total", "stored") == 1)
+    # At least: what was stored just before the first look may be counted after it.
+    wait_for(lambda: grown("tideline_log_records_total", "stored") >= 1)
     after = read()
     assert after["tideline_log_connected", ""] == 1
     assert after["tideline_log_pending", ""] == 0

@@ -1,0 +1,17 @@
+"""The paths of the server, one file a group."""
+
+from __future__ import annotations
+
+from serving.routes.feedback import FeedbackRoutes
+from serving.routes.model import ModelRoutes
+from serving.routes.predict import PredictRoutes
+from serving.routing import Route
+from serving.worker import Worker
+
+
+def list_routes(worker: Worker) -> list[Route]:
+    """All routes that this worker's settings call for."""
+    routes = [*PredictRoutes(worker).routes, *ModelRoutes(worker).routes]
+    if worker.log is not None:
+        routes += FeedbackRoutes(worker, worker.log).routes
+    return routes

@@ -1,0 +1,23 @@
+"""POST /predict: rows in, predictions with intervals out, once the log has them."""
+
+from __future__ import annotations
+
+from serving.asgi import Answer, read_json
+from serving.routing import Request, Route
+from serving.worker import Worker
+
+
+class PredictRoutes:
+    """The native API."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self.routes = [Route("/predict", "POST", self._predict, needs="predict")]
+
+    async def _predict(self, request: Request) -> Answer:
+        settings = self._worker.settings
+        body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
+        champion = self._worker.versions.current.champion
+        rows = champion.decoder.decode(body)
+        share = await self._worker.predict(champion, rows, "/predict", request.arrived)
+        return Answer(200, champion.encode(share.answers, share.start, share.stop, share.ids))
