@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from serving.champion import Answers
 from serving.errors import Refusal
 from serving.schema import Row
-from tideline.predlog import Receipt, RecordRefused
+from tideline.predlog import Receipt, RecordRefused, Role
 
 if TYPE_CHECKING:
     from serving.log import PredictionLog
@@ -34,11 +34,20 @@ class Model(Protocol):
         """Answers of decoded rows. Raises UnanswerableRow."""
 
 
-@dataclass(slots=True, eq=False)
-class Request:
-    """What one request asks of which model; `arrived` on perf_counter's clock."""
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Who answers a request: a model in its role, for the caller's sticky key, if any."""
 
     model: Model
+    role: Role = "champion"
+    key: str | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """What one request asks of which model; `arrived` on perf_counter's clock."""
+
+    turn: Turn
     rows: Sequence[Row]
     future: asyncio.Future[Share]
     route: str
@@ -64,26 +73,26 @@ class Batcher:
 
     def __init__(self, log: PredictionLog | None, observe: Callable[[Model, int], None], max_pending: int) -> None:
         self._log, self._observe, self.max_pending = log, observe, max_pending
-        self._waiting: list[Request] = []
+        self._waiting: list[Job] = []
         self._writing = 0  # batches that the log has not acknowledged yet
         self._pending = 0  # rows of large requests
         self._queued = 0  # rows of small ones
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="bulk")
 
-    async def submit(self, model: Model, rows: Sequence[Row], route: str = "", arrived: float | None = None) -> Share:
+    async def submit(self, turn: Turn, rows: Sequence[Row], route: str = "", arrived: float | None = None) -> Share:
         """Answers of one request's rows, which the log has. Raises UnanswerableRow (counted within these rows),
         Refusal, StoreUnavailable, or RecordRefused."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Share] = loop.create_future()
-        request = Request(model, rows, future, route, perf_counter() if arrived is None else arrived)
+        job = Job(turn, rows, future, route, perf_counter() if arrived is None else arrived)
         if len(rows) > INLINE_ROWS:
             # What has begun goes on if the client leaves: the thread is busy with it, and its rows count as pending.
-            return await asyncio.shield(self._run_bulk(request))
+            return await asyncio.shield(self._run_bulk(job))
         self._check_room(self._queued, len(rows))
         self._queued += len(rows)
         if not self._waiting and not self._writing:
             loop.call_soon(self._flush)
-        self._waiting.append(request)
+        self._waiting.append(job)
         return await future
 
     def close(self) -> None:
@@ -96,9 +105,9 @@ class Batcher:
             if self._waiting and not self._writing:
                 asyncio.get_running_loop().call_soon(self._flush)
 
-    def _answer(self, batch: list[Request]) -> None:
-        model = batch[0].model
-        rows = batch[0].rows if len(batch) == 1 else [row for request in batch for row in request.rows]
+    def _answer(self, batch: list[Job]) -> None:
+        model = batch[0].turn.model
+        rows = batch[0].rows if len(batch) == 1 else [row for job in batch for row in job.rows]
         try:
             answers = model.predict(rows)
         except Exception as error:
@@ -107,32 +116,32 @@ class Batcher:
         self._observe(model, len(rows))
         self._finish(batch, answers)
 
-    def _take_batch(self) -> list[Request]:
-        model, merged, count = self._waiting[0].model, 0, 0
-        for request in self._waiting:
-            merged += len(request.rows)
-            if request.model is not model or (count and merged > MERGED_ROWS):
+    def _take_batch(self) -> list[Job]:
+        model, merged, count = self._waiting[0].turn.model, 0, 0
+        for job in self._waiting:
+            merged += len(job.rows)
+            if job.turn.model is not model or (count and merged > MERGED_ROWS):
                 break
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._queued -= sum(len(request.rows) for request in batch)
+        self._queued -= sum(len(job.rows) for job in batch)
         return batch
 
-    def _isolate(self, batch: list[Request], error: Exception) -> None:
+    def _isolate(self, batch: list[Job], error: Exception) -> None:
         """One request's trouble is not its neighbours': each is tried alone, and gets its own answer or error."""
         if len(batch) == 1:
             _fail(batch, error)
             return
-        for request in batch:
+        for job in batch:
             try:
-                answers = request.model.predict(request.rows)
+                answers = job.turn.model.predict(job.rows)
             except Exception as own:
-                _fail([request], own)
+                _fail([job], own)
             else:
-                self._observe(request.model, len(request.rows))
-                self._finish([request], answers)
+                self._observe(job.turn.model, len(job.rows))
+                self._finish([job], answers)
 
-    def _finish(self, batch: list[Request], answers: Answers) -> None:
+    def _finish(self, batch: list[Job], answers: Answers) -> None:
         if self._log is None:
             _release(batch, answers, None)
             return
@@ -145,7 +154,7 @@ class Batcher:
             written.add_done_callback(partial(self._acknowledge, batch, answers, ids))
 
     def _acknowledge(
-        self, batch: list[Request], answers: Answers, ids: list[str], written: asyncio.Future[Receipt]
+        self, batch: list[Job], answers: Answers, ids: list[str], written: asyncio.Future[Receipt]
     ) -> None:
         self._writing -= 1
         error = written.exception()
@@ -153,46 +162,46 @@ class Batcher:
             _release(batch, answers, ids)
         elif isinstance(error, RecordRefused) and len(batch) > 1:
             start = 0
-            for request in batch:
-                self._finish([request], answers.cut(start, start + len(request.rows)))
-                start += len(request.rows)
+            for job in batch:
+                self._finish([job], answers.cut(start, start + len(job.rows)))
+                start += len(job.rows)
         else:
             _fail(batch, error)
         if self._waiting:
             written.get_loop().call_soon(self._flush)  # those who were answered may send their next one first
 
-    def _run_bulk(self, request: Request) -> asyncio.Task[Share]:
-        self._check_room(self._pending, len(request.rows))
-        self._pending += len(request.rows)
-        return asyncio.ensure_future(self._answer_bulk(request))
+    def _run_bulk(self, job: Job) -> asyncio.Task[Share]:
+        self._check_room(self._pending, len(job.rows))
+        self._pending += len(job.rows)
+        return asyncio.ensure_future(self._answer_bulk(job))
 
     def _check_room(self, waiting: int, more: int) -> None:
         if waiting and waiting + more > self.max_pending:
             message = f"{waiting} rows are waiting already, at most {self.max_pending} may; try again later"
             raise Refusal(429, "rows", message, {"pending": self.max_pending}, {"retry-after": "1"})
 
-    async def _answer_bulk(self, request: Request) -> Share:
-        size = len(request.rows)
+    async def _answer_bulk(self, job: Job) -> Share:
+        size = len(job.rows)
         try:
             loop = asyncio.get_running_loop()
-            answers = await loop.run_in_executor(self._thread, request.model.predict, request.rows)
-            self._observe(request.model, size)
-            ids = None if self._log is None else await self._log.write_bulk(request, answers)
+            answers = await loop.run_in_executor(self._thread, job.turn.model.predict, job.rows)
+            self._observe(job.turn.model, size)
+            ids = None if self._log is None else await self._log.write_bulk(job, answers)
             return Share(answers, 0, size, ids)
         finally:
             self._pending -= size
 
 
-def _release(batch: Sequence[Request], answers: Answers, ids: list[str] | None) -> None:
+def _release(batch: Sequence[Job], answers: Answers, ids: list[str] | None) -> None:
     start = 0
-    for request in batch:
-        stop = start + len(request.rows)
-        if not request.future.done():  # a client that has gone cancels its request
-            request.future.set_result(Share(answers, start, stop, None if ids is None else ids[start:stop]))
+    for job in batch:
+        stop = start + len(job.rows)
+        if not job.future.done():  # a client that has gone cancels its request
+            job.future.set_result(Share(answers, start, stop, None if ids is None else ids[start:stop]))
         start = stop
 
 
-def _fail(batch: Sequence[Request], error: BaseException) -> None:
-    for request in batch:
-        if not request.future.done():
-            request.future.set_exception(error)
+def _fail(batch: Sequence[Job], error: BaseException) -> None:
+    for job in batch:
+        if not job.future.done():
+            job.future.set_exception(error)

@@ -25,7 +25,7 @@ from tideline.predlog import (
 )
 
 if TYPE_CHECKING:
-    from serving.batcher import Request
+    from serving.batcher import Job
     from serving.champion import Answers
 
 CHUNK_ROWS = 1_000  # of a large request in one submission: smaller ones get their turn in between
@@ -65,7 +65,7 @@ class PredictionLog:
         state = self._writer.state
         return state.running and (self.has_journal or state.connected)
 
-    def write(self, batch: Sequence[Request], answers: Answers) -> tuple[list[str], asyncio.Future[Receipt]]:
+    def write(self, batch: Sequence[Job], answers: Answers) -> tuple[list[str], asyncio.Future[Receipt]]:
         """Hand over a batch; its rows' ids, and what completes when they are durable.
 
         Raises StoreUnavailable if too much waits. The future fails with StoreUnavailable or RecordRefused.
@@ -73,13 +73,13 @@ class PredictionLog:
         ids = mint_ids(len(answers.predictions))
         records: list[Record] = []
         start, now = 0, _Now()
-        for request in batch:
-            stop = start + len(request.rows)
-            records += _make_records(request, request.rows, answers, start, ids[start:stop], ids[start], now)
+        for job in batch:
+            stop = start + len(job.rows)
+            records += _make_records(job, job.rows, answers, start, ids[start:stop], ids[start], now)
             start = stop
         return ids, self._writer.submit_async(records)
 
-    async def write_bulk(self, request: Request, answers: Answers) -> list[str]:
+    async def write_bulk(self, job: Job, answers: Answers) -> list[str]:
         """Log a large request in several submissions, one after the other; its rows' ids.
 
         Raises StoreUnavailable; then some of its rows may be in the log.
@@ -87,8 +87,8 @@ class PredictionLog:
         ids, now = mint_ids(len(answers.predictions)), _Now()
         for start in range(0, len(ids), CHUNK_ROWS):
             stop = start + CHUNK_ROWS
-            part = request.rows[start:stop]
-            await self._writer.submit_async(_make_records(request, part, answers, start, ids[start:stop], ids[0], now))
+            part = job.rows[start:stop]
+            await self._writer.submit_async(_make_records(job, part, answers, start, ids[start:stop], ids[0], now))
         return ids
 
     async def take_labels(self, labels: Sequence[Label], source: str) -> list[LabelAnswer]:
@@ -118,7 +118,7 @@ class _Now:
 
 
 def _make_records(
-    request: Request,
+    job: Job,
     rows: Sequence[object],
     answers: Answers,
     start: int,
@@ -127,8 +127,9 @@ def _make_records(
     now: _Now,
 ) -> list[Record]:
     """Records of `rows`, whose answers stand from `start` on."""
-    task, version, time = request.model.task, request.model.version, now.time
-    latency = int((now.ticks - request.arrived) * 1e6)
+    task, version, time = job.turn.model.task, job.turn.model.version, now.time
+    latency = int((now.ticks - job.arrived) * 1e6)
+    role, key = job.turn.role, job.turn.key
     levels = list(answers.levels.items())
     shares = answers.probabilities
     return [
@@ -138,15 +139,15 @@ def _make_records(
             time,
             task,
             version,
-            "champion",
+            role,
             row,
             None if shares else answers.predictions[i],
             answers.predictions[i] if shares else None,
             shares[i] if shares else None,
             {level: values[i] for level, values in levels},
             latency,
-            None,
-            request.route,
+            key,
+            job.route,
         )
         for i, (name, row) in enumerate(zip(ids, rows, strict=True), start)
     ]

@@ -17,7 +17,7 @@ class PredictRoutes:
     async def _predict(self, request: Request) -> Answer:
         settings = self._worker.settings
         body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
-        champion = self._worker.versions.current.champion
+        champion, turn = self._worker.choose(request)
         rows = champion.decoder.decode(body)
-        share = await self._worker.predict(champion, rows, "/predict", request.arrived)
+        share = await self._worker.predict(turn, rows, "/predict", request.arrived)
         return Answer(200, champion.encode(share.answers, share.start, share.stop, share.ids))

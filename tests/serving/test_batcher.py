@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from serving.batcher import INLINE_ROWS, MERGED_ROWS, Batcher
+from serving.batcher import INLINE_ROWS, MERGED_ROWS, Batcher, Turn
 from serving.champion import Answers
 from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row
@@ -44,7 +44,7 @@ def ignore(*_: object) -> None:
 
 
 async def ask(batcher: Batcher, model: Doubling, rows: list[Row]) -> list[int]:
-    share = await batcher.submit(model, rows)
+    share = await batcher.submit(Turn(model), rows)
     assert share.ids is None
     return share.answers.predictions[share.start : share.stop]
 
@@ -92,7 +92,7 @@ def test_one_bad_request_does_not_harm_the_others() -> None:
 def test_a_cancelled_request_does_not_harm_the_others() -> None:
     async def scenario() -> list[int]:
         batcher = Batcher(None, ignore, 1000)
-        gone = asyncio.ensure_future(batcher.submit(Doubling(), [(1,)]))
+        gone = asyncio.ensure_future(batcher.submit(Turn(Doubling()), [(1,)]))
         stays = asyncio.ensure_future(ask(batcher, Doubling(), [(2,)]))
         await asyncio.sleep(0)
         gone.cancel()
@@ -110,7 +110,7 @@ def test_bulk_leaves_the_event_loop_and_is_bounded() -> None:
         first, second = (asyncio.ensure_future(ask(batcher, model, rows_of(0, INLINE_ROWS + 1))) for _ in range(2))
         await asyncio.sleep(0)
         with pytest.raises(Refusal) as caught:
-            await batcher.submit(model, rows_of(0, INLINE_ROWS + 1))
+            await batcher.submit(Turn(model), rows_of(0, INLINE_ROWS + 1))
         assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "1"})
         model.gate.set()
         assert await first == await second == [2 * i for i in range(INLINE_ROWS + 1)]

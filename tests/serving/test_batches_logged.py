@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.batcher import Batcher, Share
+from serving.batcher import Batcher, Share, Turn
 from serving.champion import Answers
 from serving.errors import Refusal
 from serving.log import CHUNK_ROWS, PredictionLog
@@ -50,7 +50,7 @@ def test_batches_grow_while_one_is_written(log: PredictionLog, tmp_path: Path) -
     model = Doubling()
 
     async def ask(batcher: Batcher, first: int) -> list[Share]:
-        return [await batcher.submit(model, [{"x": first + i}], "/predict") for i in range(20)]
+        return [await batcher.submit(Turn(model), [{"x": first + i}], "/predict") for i in range(20)]
 
     async def scenario() -> list[list[Share]]:
         batcher = Batcher(log, lambda *_: None, 1000)
@@ -68,7 +68,7 @@ def test_batches_grow_while_one_is_written(log: PredictionLog, tmp_path: Path) -
 
 def test_a_large_request_is_several_submissions(log: PredictionLog, tmp_path: Path) -> None:
     rows = [{"x": i} for i in range(2 * CHUNK_ROWS + 7)]
-    share = asyncio.run(Batcher(log, lambda *_: None, 10_000).submit(Doubling(), rows))
+    share = asyncio.run(Batcher(log, lambda *_: None, 10_000).submit(Turn(Doubling()), rows))
     assert share.ids == sorted(share.ids or []) and stored(tmp_path) == dict(
         zip(share.ids, share.answers.predictions, strict=True)
     )
@@ -80,7 +80,7 @@ def test_a_record_that_is_refused_fails_alone(log: PredictionLog, tmp_path: Path
 
     async def scenario() -> list[Share | BaseException]:
         batcher = Batcher(log, lambda *_: None, 1000)
-        asked = (batcher.submit(model, [{"x": x}]) for x in (1, -1, 3))
+        asked = (batcher.submit(Turn(model), [{"x": x}]) for x in (1, -1, 3))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     first, refused, last = asyncio.run(scenario())
@@ -96,13 +96,13 @@ def test_after_the_end_nothing_is_answered(tmp_path: Path) -> None:
     log.close()
     assert not log.takes_records
     with pytest.raises(StoreUnavailable, match="about to stop"):
-        asyncio.run(Batcher(log, lambda *_: None, 1000).submit(Doubling(), [{"x": 1}]))
+        asyncio.run(Batcher(log, lambda *_: None, 1000).submit(Turn(Doubling()), [{"x": 1}]))
 
 
 def test_small_requests_wait_in_a_bounded_room() -> None:
     async def scenario() -> list[Share | BaseException]:
         batcher = Batcher(None, lambda *_: None, max_pending=3)
-        asked = (batcher.submit(Doubling(), [{"x": i}]) for i in range(5))
+        asked = (batcher.submit(Turn(Doubling()), [{"x": i}]) for i in range(5))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     *taken, first, second = asyncio.run(scenario())

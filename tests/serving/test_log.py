@@ -44,6 +44,13 @@ def test_an_answer_is_in_the_log_as_it_was_given(server: RealServer, regression_
     assert all(row["latency"] > 0 for row in rows)
 
 
+def test_the_sticky_key_is_logged(server: RealServer) -> None:
+    answer = server.client.post("/predict", json={"rows": [ROW, ROW]}, headers={"x-sticky-key": "customer 7"}).json()
+    assert {row["key"] for row in read_log(server.home, answer["prediction_ids"])} == {"customer 7"}
+    refused = server.client.post("/predict", json={"rows": [ROW]}, headers={"x-sticky-key": "k" * 201})
+    assert (refused.status_code, refused.json()["error"]["path"]) == (422, "header x-sticky-key")
+
+
 def test_a_large_request_is_logged_whole(server: RealServer) -> None:
     answer = server.predict([{**ROW, "rooms": 1 + i} for i in range(500)]).json()
     rows = read_log(server.home, answer["prediction_ids"])
