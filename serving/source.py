@@ -6,9 +6,10 @@ from pathlib import Path
 
 from serving.settings import PACKED, Settings
 from tideline.bundle import Bundle, load_bundle
-from tideline.champion import champion_bundle, read_pointer
+from tideline.champion import champion_bundle
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
+from tideline.pointer import read_pointer
 from tideline.watch import FileWatch
 
 

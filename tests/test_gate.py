@@ -33,7 +33,7 @@ def test_first_version_must_beat_naive_only(layout: Layout) -> None:
     verdict = submit(layout, "poor")
     assert verdict.accepted and verdict.version == f"v0001-{load_bundle(layout.bundle).digest[:8]}"
     assert champion_bundle(layout).name == verdict.version
-    (entry,) = history(RENT, layout).entries
+    (entry,) = history(layout).entries
     assert entry.evidence["gain_over_naive"]["low"] > 0
     assert entry.evidence["holdout"] == {"hash": "5" * 64, "rows": 800}
     assert entry.evidence["parity"]["passed"] is True and entry.evidence["latency_us"]["row"] == 20.0

@@ -1,23 +1,13 @@
-"""Versions on the disk, and the pointer that says which of them is champion."""
+"""Versions on the disk, and which of them is champion."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from tideline.bundle import Bundle, copy_bundle, load_bundle, sync_folder, to_json, write_durably
+from tideline.bundle import Bundle, copy_bundle, load_bundle
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """What champion.json says: the version, its digest, and the ledger entry that made it champion."""
-
-    version: str
-    digest: str
-    seq: int
+from tideline.pointer import read_pointer
 
 
 def champion_bundle(layout: Layout) -> Path:
@@ -34,30 +24,6 @@ def champion_bundle(layout: Layout) -> Path:
             f"or `tideline rollback {layout.task} --to VERSION`"
         )
     return path
-
-
-def read_pointer(layout: Layout) -> Pointer | None:
-    """The champion pointer; None if nothing was ever promoted."""
-    place = layout.registry / "champion.json"
-    try:
-        raw = json.loads(place.read_bytes())
-        return Pointer(str(raw["version"]), str(raw["digest"]), int(raw["seq"]))
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise TidelineError(
-            f"{place} cannot be read ({error}); name the champion again: `tideline rollback {layout.task} --to VERSION`"
-        ) from error
-
-
-def move_pointer(layout: Layout, pointer: Pointer) -> None:
-    """Swap champion.json; a reader sees the old pointer or the new one."""
-    place = layout.registry / "champion.json"
-    temporary = place.with_name(".champion.json.tmp")
-    content = to_json({"version": pointer.version, "digest": pointer.digest, "seq": pointer.seq}, str(place))
-    write_durably(temporary, content)
-    temporary.replace(place)
-    sync_folder(place.parent)
 
 
 def store_version(layout: Layout, bundle: Bundle) -> str:

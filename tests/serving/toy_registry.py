@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.serving.small_bundle import write_small_bundle
-from tideline.champion import Pointer, move_pointer, read_pointer, store_version, versions_folder
+from tideline.champion import store_version, versions_folder
 from tideline.layout import Layout
+from tideline.pointer import Pointer, move_pointer, read_pointer
 
 SHIFTS = (0.0, 1000.0, 2000.0)
 
