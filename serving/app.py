@@ -78,4 +78,4 @@ class Application:
             answer = Answer(500, encode_error("", "the server failed; its log says why"))
         await send_answer(answer, send)
         if worker is not None:
-            worker.request_meter.observe(label, answer.status, perf_counter() - arrived)
+            worker.request_meter.observe(label, answer.status, answer.version, perf_counter() - arrived)

@@ -24,12 +24,13 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole response."""
+    """A whole response. version: of the model that answered, for the metrics; empty if none did."""
 
     status: int
     body: bytes
     media: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 async def send_answer(answer: Answer, send: Send) -> None:

@@ -36,10 +36,10 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Who answers a request: a model in its role, for the caller's sticky key, if any."""
+    """Who answers a request: a model in its role (None: the server asks itself), and the caller's sticky key."""
 
     model: Model
-    role: Role = "champion"
+    role: Role | None = "champion"
     key: str | None = None
 
 

@@ -28,7 +28,9 @@ _LAGS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0, 3 * 86400.0, 7 * 8
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 
 REQUESTS = Counter("tideline_requests", "Answered requests", ["route", "status"])
-SECONDS = Histogram("tideline_request_seconds", "Seconds from request to answer", ["route"], buckets=_SECONDS)
+SECONDS = Histogram(
+    "tideline_request_seconds", "Seconds from request to answer", ["route", "version"], buckets=_SECONDS
+)
 ROWS = Counter("tideline_predicted_rows", "Rows predicted", ["task", "version"])
 BATCH = Histogram("tideline_batch_rows", "Rows in one session run", buckets=_ROWS)
 MODEL = Gauge(
@@ -36,6 +38,12 @@ MODEL = Gauge(
 )
 SWITCHES = Counter("tideline_version_switches", "Versions that took the place of another", ["task"])
 LOAD_FAILURES = Counter("tideline_version_load_failures", "Versions that did not load", ["task"])
+CANARY_FAILURES = Counter(
+    "tideline_canary_failures", "Requests that a canary failed and the champion answered", ["version"]
+)
+SHADOW_ROWS = Counter(
+    "tideline_shadow_rows", "Rows of shadows: stored, failed, or dropped as too many waited", ["version", "outcome"]
+)
 LOG_PENDING = Gauge("tideline_log_pending", "Records that wait for the store", multiprocess_mode="livesum")
 LOG_CONNECTED = Gauge("tideline_log_connected", "1 if every worker reaches the store", multiprocess_mode="livemin")
 LOG_RECORDS = Counter("tideline_log_records", "Logged rows: stored, journalled, replayed, or failed", ["outcome"])
@@ -47,13 +55,13 @@ class RequestMeter:
     """Counts requests; the label sets are looked up once."""
 
     def __init__(self) -> None:
-        self._children: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._children: dict[tuple[str, int, str], tuple[Counter, Histogram]] = {}
 
-    def observe(self, route: str, status: int, seconds: float) -> None:
-        """One answered request; `route` is one of a fixed set."""
-        key = route, status
+    def observe(self, route: str, status: int, version: str, seconds: float) -> None:
+        """One answered request; `route` is one of a fixed set, `version` the one that answered, if any did."""
+        key = route, status, version
         if key not in self._children:
-            self._children[key] = REQUESTS.labels(route, str(status)), SECONDS.labels(route)
+            self._children[key] = REQUESTS.labels(route, str(status)), SECONDS.labels(route, version)
         counter, histogram = self._children[key]
         counter.inc()
         histogram.observe(seconds)

@@ -35,7 +35,7 @@ class ModelRoutes:
         return Answer(200, msgspec.json.encode(self._versions.describe()))
 
     async def _describe_api(self, request: Request) -> Answer:
-        return Answer(200, self._versions.current.api_json)
+        return Answer(200, self._versions.current.champion.api_json)
 
     async def _show_docs(self, request: Request) -> Answer:
         return Answer(200, DOCS.read_bytes(), "text/html; charset=utf-8", {"content-security-policy": POLICY})

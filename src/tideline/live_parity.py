@@ -84,11 +84,12 @@ def find_difference(sample: Sample, answer: dict[str, Any]) -> str:
             found = answer["probabilities"][row]
             far = [name for name, p in expected.items() if not abs(found.get(name, math.inf) - p) <= sample.tolerance]
             if far:
-                return f"row {row}: probability of {far[0]!r} is {found.get(far[0])}, offline it was {expected[far[0]]}"
+                name = far[0]
+                return f"row {row} of its sample gives {name!r} {found.get(name)}, offline it was {expected[name]}"
             continue
         value = answer["predictions"][row]
         if not abs(value - expected) <= sample.tolerance * max(abs(expected), sample.floor):
-            return f"row {row}: it answers {value}, offline it was {expected}"
+            return f"row {row} of its sample gives {value}, offline it was {expected}"
     return ""
 
 
