@@ -49,6 +49,8 @@ class Access:
     def admit(self, scope: Scope, wanted: KeyScope) -> str:
         """The name of the key that a request comes with; empty where none is needed. Raises Refusal."""
         if self._keys is None:
+            if wanted == "admin":  # never without a key: a page of anybody's may send requests to this machine
+                raise _unauthorized("an admin's key is needed: `tideline keys add NAME --scope admin` makes one")
             if self._is_open or _is_loopback(scope):
                 return ""
             message = "no key was made yet, so only this machine is answered: `tideline keys add NAME` makes one"

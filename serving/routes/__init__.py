@@ -5,6 +5,7 @@ from __future__ import annotations
 from serving.routes.feedback import FeedbackRoutes
 from serving.routes.model import ModelRoutes
 from serving.routes.predict import PredictRoutes
+from serving.routes.versions import VersionRoutes
 from serving.routing import Route
 from serving.worker import Worker
 
@@ -14,4 +15,6 @@ def list_routes(worker: Worker) -> list[Route]:
     routes = [*PredictRoutes(worker).routes, *ModelRoutes(worker).routes]
     if worker.log is not None:
         routes += FeedbackRoutes(worker, worker.log).routes
+    if worker.versions.layout is not None:
+        routes += VersionRoutes(worker, worker.versions.layout).routes
     return routes

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from tideline.bundle import Bundle, copy_bundle, load_bundle
-from tideline.contracts import TidelineError
+from tideline.bundle import MANIFEST, Bundle, copy_bundle, load_bundle
+from tideline.contracts import Manifest, TidelineError
 from tideline.layout import Layout
 from tideline.pointer import read_pointer
 
@@ -24,6 +25,15 @@ def champion_bundle(layout: Layout) -> Path:
             f"or `tideline rollback {layout.task} --to VERSION`"
         )
     return path
+
+
+def read_manifest(layout: Layout, version: str) -> Manifest:
+    """The manifest of a version, as it lies there: nothing is verified. Raises TidelineError."""
+    place = versions_folder(layout) / version / MANIFEST
+    try:
+        return Manifest.from_dict(json.loads(place.read_bytes()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise TidelineError(f"{place} cannot be read ({error}); restore it from a backup") from error
 
 
 def store_version(layout: Layout, bundle: Bundle) -> str:

@@ -105,9 +105,9 @@ def judge(
         evidence[name] = _score(other, score)
         evidence[f"gain_over_{name}"] = {"mean": gain.mean, "low": gain.low, "high": gain.high}
         may_equal = on_trial and name == "champion"
-        if not (gain.high if may_equal else gain.low) > 0:
-            verb = "worse" if may_equal else "not better"
-            bound = gain.high if may_equal else gain.low
+        fails = gain.high < 0 if may_equal else not gain.low > 0
+        if fails:
+            verb, bound = ("worse", gain.high) if may_equal else ("not better", gain.low)
             reasons.append(
                 f"it is {verb} than the {name} beyond noise: {score} {evidence['challenger']:,.6g} against "
                 f"{evidence[name]:,.6g}, gain {gain.mean:,.4g}, {params.gate.confidence:.0%} bound {bound:,.4g}"

@@ -14,7 +14,9 @@ next writer.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from tideline.bookkeeping import ledger_file, settle, writing
 from tideline.bundle import Bundle, copy_bundle, load_bundle
@@ -40,7 +42,7 @@ from tideline.verdict import ALREADY, REFUSED, RESTORED, Verdict
 
 @dataclass(frozen=True)
 class Status:
-    """State of a task's registry. `warnings` are sentences for a person."""
+    """State of a task's registry. line: the champions up to this one. `warnings` are sentences for a person."""
 
     task: str
     champion: str | None
@@ -48,6 +50,7 @@ class Status:
     since: str | None
     versions: tuple[str, ...]
     previous: str | None
+    line: tuple[str, ...]
     challengers: tuple[Challenger, ...]
     router: RouterKind
     warnings: tuple[str, ...]
@@ -88,7 +91,9 @@ def promote(task: Task, params: Params, layout: Layout) -> Verdict:
         return Verdict(PROMOTED, version, challenger.digest, (), evidence)
 
 
-def rollback(layout: Layout, to: str | None = None, reason: str = "") -> Verdict:
+def rollback(
+    layout: Layout, to: str | None = None, reason: str = "", evidence: Mapping[str, Any] | None = None
+) -> Verdict:
     """Point back to the champion before this one, or to the version `to` (its name, or the part before the dash).
 
     The bundle that is left is withdrawn: it is not promoted again. Raises TidelineError if there is no such version, or
@@ -108,13 +113,12 @@ def rollback(layout: Layout, to: str | None = None, reason: str = "") -> Verdict
         if pointer is not None and pointer.version == version and entries and pointer.seq == find_last_move(entries):
             log.say(f"{version} is champion already")
             return Verdict(ALREADY, version, bundle.digest)
-        evidence = {"from": pointer.version if pointer else None, "ended": _list_ended(pointer)}
-        entry = append_entry(
-            ledger_file(layout), ROLLED_BACK, version, bundle.digest, [reason] if reason else [], evidence
-        )
+        told = {**(evidence or {}), "from": pointer.version if pointer else None, "ended": _list_ended(pointer)}
+        reasons = [reason] if reason else []
+        entry = append_entry(ledger_file(layout), ROLLED_BACK, version, bundle.digest, reasons, told)
         move_pointer(layout, Pointer(version, bundle.digest, entry.seq))
         log.say(f"{version} is champion, in {bundle.path}")
-        return Verdict(ROLLED_BACK, version, bundle.digest, entry.reasons, evidence)
+        return Verdict(ROLLED_BACK, version, bundle.digest, entry.reasons, told)
 
 
 def status(layout: Layout) -> Status:
@@ -141,7 +145,9 @@ def status(layout: Layout) -> Status:
     previous = line[-2] if len(line) > 1 else None
     challengers, router = (pointer.challengers, pointer.router) if pointer else ((), "split")
     versions = list_versions(layout)
-    return Status(layout.task, champion, digest, since, versions, previous, challengers, router, tuple(warnings))
+    return Status(
+        layout.task, champion, digest, since, versions, previous, tuple(line), challengers, router, tuple(warnings)
+    )
 
 
 def history(layout: Layout) -> Ledger:

@@ -22,7 +22,7 @@ from tideline.live_parity import write_parity
 from tideline.params import Params
 from tideline.pointer import Challenger, ChallengerRole, Margins, Pointer, RouterKind, move_pointer, read_pointer
 from tideline.progress import stage
-from tideline.succession import ENDED, PROMOTED, ROUTED, WITHDRAWN, check_withdrawn
+from tideline.succession import CANARY, ENDED, PROMOTED, ROUTED, WITHDRAWN, check_withdrawn
 from tideline.verdict import REFUSED, Verdict
 
 
@@ -111,6 +111,23 @@ def promote_canary(
         )
         move_pointer(layout, Pointer(canary.version, canary.digest, entry.seq))
         return Verdict(PROMOTED, canary.version, canary.digest, entry.reasons, told)
+
+
+def set_share(layout: Layout, version: str, share: float, evidence: Mapping[str, Any] | None = None) -> Verdict:
+    """Give a canary another share of the requests. Raises TidelineError if it is none, or the shares exceed 1."""
+    with writing(layout):
+        settle(layout)
+        pointer = _read_champion(layout)
+        canary = _find_challenger(layout, pointer, version)
+        if canary.role != "canary":
+            raise TidelineError(f"{canary.version} is a shadow: it answers nobody, and has no share")
+        others = tuple(c for c in pointer.challengers if c != canary)
+        _check_share("canary", share, others)
+        told = {**(evidence or {}), "share": share, "champion_version": pointer.version}
+        entry = append_entry(ledger_file(layout), CANARY, canary.version, canary.digest, (), told)
+        changed = msgspec.structs.replace(canary, share=share, seq=entry.seq)
+        move_pointer(layout, msgspec.structs.replace(pointer, seq=entry.seq, challengers=(*others, changed)))
+        return Verdict(CANARY, canary.version, canary.digest, (), told)
 
 
 def set_router(layout: Layout, router: RouterKind) -> Verdict:
