@@ -147,7 +147,7 @@ class Batcher:
             return
         try:
             ids, written = self._log.write(batch, answers)
-        except Exception as error:  # too much waits for the store
+        except Exception as error:  # whatever fails here, nobody may wait for ever
             _fail(batch, error)
         else:
             self._writing += 1

@@ -9,24 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.small_registry import PARAMS, actions, build_template, offer, rewrite, submit
+from tests.small_registry import PARAMS, actions, offer, rewrite, submit
 from tests.small_task import PETS, RENT, ship, write, write_project
 from tideline.bundle import load_bundle
 from tideline.contracts import TidelineError
 from tideline.gate import bootstrap_gain
 from tideline.layout import Layout
 from tideline.registry import champion_bundle, history, promote
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_template(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture
-def layout(template: Path, tmp_path: Path) -> Layout:
-    shutil.copytree(template, tmp_path / "project")
-    return Layout("rent", tmp_path / "project")
 
 
 def test_first_version_must_beat_naive_only(layout: Layout) -> None:

@@ -8,11 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-from tests.small_registry import PARAMS, actions, build_template, offer, submit
+from tests.small_registry import PARAMS, actions, offer, submit
 from tests.small_task import PETS, RENT, ROOT
 from tideline.bundle import load_bundle
 from tideline.champion import champion_bundle
@@ -20,17 +19,6 @@ from tideline.contracts import TidelineError
 from tideline.layout import Layout
 from tideline.registry import history, promote, rollback, status
 from tideline.registry_view import describe_history, describe_status, describe_verdict
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_template(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture
-def layout(template: Path, tmp_path: Path) -> Layout:
-    shutil.copytree(template, tmp_path / "project")
-    return Layout("rent", tmp_path / "project")
 
 
 def test_same_bundle_is_champion_already(layout: Layout) -> None:

@@ -6,11 +6,10 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.small_registry import PARAMS, actions, build_template, offer, submit
+from tests.small_registry import PARAMS, actions, offer, submit
 from tests.small_task import RENT, ROOT
 from tideline.bundle import load_bundle
 from tideline.champion import versions_folder
@@ -24,16 +23,9 @@ from tideline.registry_view import describe_history, describe_status, describe_v
 from tideline.rollout import challenge, end_trial, promote_canary, set_router
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_template(tmp_path_factory.mktemp("template"))
-
-
 @pytest.fixture
-def layout(template: Path, tmp_path: Path) -> Layout:
+def layout(layout: Layout) -> Layout:
     """`good` is champion, `better` is offered."""
-    shutil.copytree(template, tmp_path / "project")
-    layout = Layout("rent", tmp_path / "project")
     submit(layout, "good")
     offer(layout, "better")
     return layout

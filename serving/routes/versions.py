@@ -25,7 +25,7 @@ from tideline.registry import rollback, status
 from tideline.rollout import end_trial, promote_canary, set_share
 from tideline.verdict import Verdict
 
-FRESH_SECONDS = 2.0  # a page asks often; the log is asked no oftener than that
+FRESH_SECONDS = 1.0  # pages ask often; log and disk are asked no oftener than that
 
 logger = logging.getLogger("bentoml.tideline")
 
