@@ -12,8 +12,8 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range
+from serving.decode_errors import explain_invalid, explain_malformed
 from serving.errors import Refusal, show
-from serving.explain import explain_invalid, explain_malformed
 from tideline.contracts import Column
 
 Row = Any  # an instance of the decoder's own msgspec.Struct, with the columns' names when it is encoded
