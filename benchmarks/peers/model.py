@@ -1,6 +1,6 @@
 """The benchmark's own model: 400 trees behind a ColumnTransformer on the nine housing columns, as a real bundle.
 
-It is cheap on purpose (about 12 us a row in onnxruntime), so that what is measured is the servers.
+It is cheap on purpose, so that what is measured is the servers.
 """
 
 from __future__ import annotations
