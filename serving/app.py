@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from time import perf_counter
 from typing import TYPE_CHECKING
 
 from serving.asgi import Answer, Disconnected, Receive, Scope, Send, send_answer
+from serving.deadlines import Deadlines
 from serving.errors import Refusal, encode_error
-from serving.routing import Request, Router
+from serving.routing import ELSEWHERE, Request, Router
 from serving.settings import Settings
 
 if TYPE_CHECKING:
     from serving.worker import Worker
-
-# BentoML answers GET on these itself.
-_ELSEWHERE = {"/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/schema.json": "GET"}
 
 logger = logging.getLogger("bentoml.tideline")
 
@@ -27,6 +26,7 @@ class Application:
         self.settings = settings
         self._worker: Worker | None = None
         self._router: Router | None = None
+        self._deadlines = Deadlines(settings.timeout)
 
     def open(self) -> None:
         """Load the champion, begin to log and to follow the registry.
@@ -38,7 +38,7 @@ class Application:
         from serving.worker import Worker
 
         worker = Worker(self.settings)
-        self._router = Router(list_routes(worker), _ELSEWHERE)
+        self._router = Router(list_routes(worker), ELSEWHERE)
         self._worker = worker
 
     def close(self) -> None:
@@ -60,6 +60,7 @@ class Application:
                 await send({"type": "websocket.close", "code": 1000})
             return
         arrived, label, worker = perf_counter(), "other", self._worker
+        task = self._deadlines.enter()
         try:
             if worker is None or self._router is None:
                 raise Refusal(
@@ -73,9 +74,16 @@ class Application:
             return
         except Refusal as refusal:
             answer = Answer(refusal.status, refusal.to_json(), headers=refusal.headers)
+        except asyncio.CancelledError:
+            if not self._deadlines.was_late(task):
+                raise
+            seconds = self._deadlines.seconds
+            answer = Answer(504, encode_error("", f"not answered within {seconds:g} s", {"seconds": seconds}))
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             answer = Answer(500, encode_error("", "the server failed; its log says why"))
+        finally:
+            self._deadlines.leave(task)
         await send_answer(answer, send)
         if worker is not None:
             worker.request_meter.observe(label, answer.status, answer.version, perf_counter() - arrived)

@@ -15,7 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
-BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before BentoML's 504
+BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before the 504
 
 
 class Disconnected(Exception):

@@ -50,7 +50,7 @@ class Champion:
         self.decoder = RowDecoder(self.manifest.columns, max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
-        self._predictor = Predictor(self.bundle, threads=1)
+        self.predictor = Predictor(self.bundle, threads=1)
         if self.examples:
             self.predict(
                 self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]}))
@@ -66,7 +66,7 @@ class Champion:
         """Answers of decoded rows. Raises UnanswerableRow if the model gives no finite number for one of them."""
         columns = self.decoder.to_columns(rows)
         try:
-            return _to_lists(self._predictor.predict(columns))
+            return _to_lists(self.predictor.predict(columns))
         except TidelineError as error:
             raise UnanswerableRow(self._find_unanswerable(rows)) from error
 
@@ -113,7 +113,7 @@ class Champion:
         while high - low > 1:  # the first bad row lies in [low, high)
             middle = (low + high) // 2
             try:
-                self._predictor.predict(self.decoder.to_columns(rows[low:middle]))
+                self.predictor.predict(self.decoder.to_columns(rows[low:middle]))
                 low = middle
             except TidelineError:
                 high = middle

@@ -1,127 +1,157 @@
-"""What was wrong with a body: from the decoder's error to the path of the field and what was expected there.
-
-This is the slow path: the body is read a second time, without a schema, to quote the offending value.
-"""
+"""Explanations over HTTP: rows in, what each column added to each row's prediction out. Mathematics: attribution.py."""
 
 from __future__ import annotations
 
 import difflib
-import json
-import re
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from serving.columns import describe_schema, describe_words
-from serving.errors import Refusal, show
-from tideline.contracts import Column
+from serving.champion import Champion
+from serving.decode_errors import explain_invalid, explain_malformed, explain_unknown, match_unknown, split_error
+from serving.errors import Refusal, UnanswerableRow
+from serving.schema import Row
+from tideline.attribution import Attribution, attribute_row
+from tideline.contracts import TidelineError
 
-_PLACE = re.compile(r"^(?P<text>.*?)(?: - at `\$(?P<place>.*)`)?$", re.DOTALL)
-_ROW = re.compile(r"^\.rows\[(?P<row>\d+)\](?:\.(?P<column>.*))?$", re.DOTALL)
-_MISSING = re.compile(r"^Object missing required field `(?P<field>.*)`$", re.DOTALL)
-_UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>.*)`$", re.DOTALL)
-_NOT_A_NUMBER = "NaN", "Infinity", "-Infinity"
-
-
-def explain_invalid(error: str, body: bytes, columns: Mapping[str, Column], max_rows: int) -> Refusal:
-    """Refusal (422) of JSON that is not what was expected; `error` is msgspec's message."""
-    quoted, place = split_error(error)
-    text = quoted.replace("`", "")
-    rows = {"type": "array", "minItems": 1, "maxItems": max_rows}
-    if (name := match_missing(quoted)) is not None:
-        expected = describe_schema(columns[name]) if place else rows
-        return Refusal(422, f"{place}.{name}".lstrip("."), f"{name} is required", expected)
-    if (name := match_unknown(quoted)) is not None:
-        return explain_unknown(place, name, sorted(columns) if place else ["rows"], "column" if place else "key")
-    if at_row := _ROW.match(place):
-        got = _find_value(body, int(at_row["row"]), at_row["column"])
-        if at_row["column"] is None:
-            message = "expected an object with the columns as keys" + (f", got {got}" if got else "")
-            return Refusal(422, place.lstrip("."), message, sorted(columns))
-        column = columns[at_row["column"]]
-        message = f"expected {describe_words(column)}" + (f", got {got}" if got else f" ({text})")
-        return Refusal(422, place.lstrip("."), message, describe_schema(column))
-    if place == ".rows" and text.startswith("Expected array of length >="):
-        return Refusal(422, "rows", "the list is empty; send at least one row", rows)
-    if place == ".rows" and text.startswith("Expected array of length <="):
-        return Refusal(422, "rows", f"too many rows; send at most {max_rows} in a request", rows)
-    if place == ".rows":
-        return Refusal(422, "rows", f"expected a list of rows ({text})", rows)
-    return Refusal(422, "body", f'expected {{"rows": [{{...}}]}} ({text})', {"rows": rows})
+# 600 pairs use each of a sketch's 500 rows, 100 of them twice.
+SAMPLES_LOW, SAMPLES, SAMPLES_HIGH = 24, 600, 10_000
+SAMPLES_SCHEMA = {"type": "integer", "minimum": SAMPLES_LOW, "maximum": SAMPLES_HIGH, "default": SAMPLES}
+SEED_SCHEMA = {"type": "integer", "minimum": 0, "maximum": 2**32 - 1, "default": 0}
 
 
-def explain_malformed(error: Exception, body: bytes, key: str = "rows") -> Refusal:
-    """Refusal (400) of a body that is not JSON: {key: [{...}]}. A NaN or Infinity literal is found and named."""
-    expected = f'JSON: {{"{key}": [{{...}}]}}'
-    if isinstance(error, UnicodeDecodeError):
-        return Refusal(400, "body", f"the body is not UTF-8 ({error.reason})", "JSON in UTF-8")
-    if isinstance(error, RecursionError):
-        return Refusal(400, "body", "the body is nested too deeply", expected)
-    if literal := _find_literal(body, key):
-        path, name = literal
-        return Refusal(400, path, f"JSON knows no {name}; send null where a value is missing", "JSON")
-    return Refusal(400, "body", f"the body is not JSON ({error})", expected)
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: rows, pairs of orders a row, the seed of their draw, and the class; None means the likeliest."""
+
+    rows: Sequence[Row]
+    samples: int
+    seed: int
+    class_name: str | None
 
 
-def explain_unknown(place: str, name: str, known: list[str], kind: str) -> Refusal:
-    """Refusal (422) of a key that is not known; `kind` says what it would be."""
-    shown = name if len(name) <= 60 else name[:57] + "..."
-    close = difflib.get_close_matches(shown, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return Refusal(422, f"{place}.{shown}".lstrip("."), f"unknown {kind} {shown!r}{hint}", known)
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One row's attribution, and the class that it is about; None for regression."""
+
+    attribution: Attribution
+    class_name: str | None
 
 
-def split_error(error: str) -> tuple[str, str]:
-    """msgspec's message, and the place it is about, such as `.rows[3].income`."""
-    match = _PLACE.match(error)
-    assert match is not None
-    return match["text"], match["place"] or ""
+class GivenUp(Exception):
+    """Nobody waits for the explanation any more, or not for long enough."""
 
 
-def match_missing(text: str) -> str | None:
-    """The field that msgspec says is missing; None if it says something else."""
-    match = _MISSING.match(text)
-    return match["field"] if match else None
+class Explainer:
+    """What a model's version needs to explain itself: its decoder, its predictor, and its background of real rows.
+
+    Raises TidelineError if the bundle's reference sketch is broken.
+    """
+
+    def __init__(self, champion: Champion, max_rows: int) -> None:
+        self._predictor, self._schema, self.max_rows = champion.predictor, champion.decoder, max_rows
+        self.model, self.unit = champion.model, champion.manifest.target.unit
+        self.columns, self.classes = [c.name for c in champion.manifest.columns], champion.manifest.classes
+        sample = champion.bundle.read_reference()["sample"]
+        self._background = {c.name: _as_column(sample[c.name], c.is_text) for c in champion.manifest.columns}
+        rows = Annotated[list[self._schema.row], msgspec.Meta(min_length=1, max_length=max_rows)]  # type: ignore[name-defined]
+        samples = Annotated[int, msgspec.Meta(ge=SAMPLES_LOW, le=SAMPLES_HIGH)]
+        seed = Annotated[int, msgspec.Meta(ge=0, le=SEED_SCHEMA["maximum"])]
+        fields: list[Any] = [
+            ("rows", rows),
+            ("samples", samples, SAMPLES),
+            ("seed", seed, 0),
+            ("class_name", str | None, None),
+        ]
+        renamed = {"class_name": "class"}
+        request = msgspec.defstruct("Question", fields, rename=renamed, forbid_unknown_fields=True, gc=False)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
+
+    def decode(self, body: bytes) -> Question:
+        """A request's body. Raises Refusal."""
+        try:
+            asked = self._decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise self._refuse(str(error), body) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise explain_malformed(error, body) from None
+        self._schema.check_dates(asked.rows)
+        if asked.class_name is not None and asked.class_name not in self.classes:
+            close = difflib.get_close_matches(asked.class_name[:60], self.classes, n=1)
+            known = f"unknown class {asked.class_name[:60]!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+            message = known if self.classes else "this model predicts a number, it has no classes"
+            raise Refusal(422, "class", message, list(self.classes) or None)
+        return Question(asked.rows, asked.samples, asked.seed, asked.class_name)
+
+    def explain(self, asked: Question, given_up: threading.Event) -> list[Explanation]:
+        """Explain each row; takes seconds. Raises UnanswerableRow, and GivenUp soon after that is set."""
+        explanations = []
+        for number, row in enumerate(asked.rows):
+            try:
+                explanations.append(self._explain_row(row, asked, given_up))
+            except TidelineError as error:
+                raise UnanswerableRow(number) from error
+        return explanations
+
+    def encode(self, asked: Question, explanations: Sequence[Explanation]) -> bytes:
+        """The body of the answer."""
+        shared = {"unit": self.unit} if not self.classes else {"unit": "probability"}
+        entries = [self._describe(explanation) for explanation in explanations]
+        drawn = {"samples": asked.samples, "seed": asked.seed}
+        return msgspec.json.encode({"model": self.model, **shared, **drawn, "explanations": entries})
+
+    def _describe(self, explanation: Explanation) -> dict[str, Any]:
+        found = explanation.attribution
+        return {
+            **({"class": explanation.class_name} if self.classes else {}),
+            "prediction": found.prediction,
+            "base": found.base,
+            "base_error": found.base_error,
+            "background_rows": found.background_rows,
+            "attributions": dict(zip(self.columns, found.values.tolist(), strict=True)),
+            "errors": dict(zip(self.columns, found.errors.tolist(), strict=True)),
+            "gap": found.gap,
+        }
+
+    def _explain_row(self, row: Row, asked: Question, given_up: threading.Event) -> Explanation:
+        columns = self._schema.to_columns([row])
+        own = {name: columns[name] for name in self.columns}
+        name, number = asked.class_name, 0
+        if self.classes:
+            likeliest = self._predictor.predict(own).classes[0]
+            name = likeliest if name is None else name
+            number = self.classes.index(name)
+
+        def predict(points: Mapping[str, NDArray[Any]]) -> NDArray[np.float64]:
+            if given_up.is_set():
+                raise GivenUp
+            found = self._predictor.predict(points)
+            return found.probabilities[:, number] if self.classes else found.values
+
+        return Explanation(attribute_row(predict, own, self._background, asked.samples, asked.seed), name)
+
+    def _refuse(self, error: str, body: bytes) -> Refusal:
+        text, place = split_error(error)
+        keys = {"rows": None, "samples": SAMPLES_SCHEMA, "seed": SEED_SCHEMA, "class": list(self.classes)}
+        if not place and (name := match_unknown(text)) is not None:
+            return explain_unknown("", name, list(keys), "key")
+        key = place.removeprefix(".")
+        if key in ("samples", "seed"):
+            schema = {"samples": SAMPLES_SCHEMA, "seed": SEED_SCHEMA}[key]
+            message = f"expected a whole number from {schema['minimum']} to {schema['maximum']}"
+            return Refusal(422, key, message, schema)
+        if key == "class":
+            return Refusal(422, key, "expected the name of a class, or null", list(self.classes) or None)
+        return explain_invalid(error, body, self._schema.columns, self.max_rows)
 
 
-def match_unknown(text: str) -> str | None:
-    """The field that msgspec says is unknown; None if it says something else."""
-    match = _UNKNOWN.match(text)
-    return match["field"] if match else None
-
-
-def _find_value(body: bytes, row: int, column: str | None) -> str:
-    """The value at fault in words, or "" if it is not found there: numbers too large, too deep, keys given twice."""
-    try:
-        found = msgspec.json.decode(body)["rows"][row]
-        return show(found if column is None else found[column])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError):
-        return ""
-
-
-def _find_literal(body: bytes, key: str) -> tuple[str, str] | None:
-    """Path and name of the first NaN or Infinity of a body that Python's lenient reader accepts."""
-    if not any(name.encode() in body for name in _NOT_A_NUMBER):
-        return None
-    marks: list[str] = []
-
-    class Literal(str):
-        __slots__ = ()
-
-    def mark(name: str) -> Any:
-        marks.append(name)
-        return Literal(name)
-
-    try:
-        lenient = json.loads(body, parse_constant=mark)
-    except (ValueError, RecursionError):
-        return None
-    if not marks:
-        return None
-    if isinstance(lenient, dict) and isinstance(lenient.get(key), list):
-        for number, row in enumerate(lenient[key]):
-            for name, value in row.items() if isinstance(row, dict) else ():
-                if isinstance(value, Literal):
-                    return f"{key}[{number}].{name[:60].encode(errors='replace').decode()}", str(value)
-    return "body", marks[0]
+def _as_column(values: Sequence[Any], is_text: bool) -> NDArray[Any]:
+    """A sketch's raw values (null = missing) as the predictor takes them."""
+    if is_text:
+        return np.array(["" if value is None else value for value in values], dtype=object)
+    return np.array(values, dtype=np.float64)

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from serving.decode_errors import explain_malformed, explain_unknown, match_missing, match_unknown, split_error
 from serving.errors import Refusal
-from serving.explain import explain_malformed, explain_unknown, match_missing, match_unknown, split_error
 from tideline.predlog import ID_LENGTH, Label, LabelAnswer
 
 STATES = {

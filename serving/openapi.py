@@ -6,6 +6,7 @@ from typing import Any
 
 from serving.champion import Champion
 from serving.columns import describe_schema
+from serving.openapi_explain import describe_explain, describe_explanations
 from serving.openapi_labels import KEY, describe_feedback, describe_labels
 from serving.settings import Settings
 
@@ -21,7 +22,8 @@ _REASONS = {
     422: "The JSON is not what was expected: a wrong type, a value out of its range, a missing or an unknown column, "
     "no rows, too many rows, or a row for which the model gives no finite number",
     429: "Too many rows wait, or the key has sent too many requests; the Retry-After header says when to come again",
-    503: "It cannot be logged now, so it is not answered; the Retry-After header says when to come again",
+    503: "It cannot be logged now, so it is not answered, or an explanation was not ready in time; "
+    "the Retry-After header says when to come again",
 }
 
 
@@ -52,6 +54,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
         },
         "paths": {
             "/predict": {"post": predict},
+            "/explain": {"post": describe_explain(errors)},
             **({"/feedback": {"post": describe_feedback(errors)}} if settings.log else {}),
             "/model": {"get": _get("model", "The served model", _json("The manifest", _ref("Model")))},
             "/openapi.json": {"get": _get("openapi", "This description", _json("OpenAPI 3.1", {"type": "object"}))},
@@ -66,6 +69,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
                 "Row": _row(champion),
                 "PredictRequest": _request(champion, settings),
                 "PredictResponse": _response(champion, settings),
+                **describe_explanations(champion, settings),
                 **(describe_labels(settings) if settings.log else {}),
                 "Model": {
                     "type": "object",

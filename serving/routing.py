@@ -42,6 +42,10 @@ class Route:
     needs: KeyScope | None = None
 
 
+# BentoML answers these itself, with this method.
+ELSEWHERE = {"/livez": "GET", "/readyz": "GET", "/healthz": "GET", "/schema.json": "GET"}
+
+
 class Router:
     """Finds the route of a path. `elsewhere`: paths that somebody else answers, with their method."""
 

@@ -12,8 +12,8 @@ from msgspec.structs import astuple
 from numpy.typing import NDArray
 
 from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range
+from serving.decode_errors import explain_invalid, explain_malformed
 from serving.errors import Refusal, show
-from serving.explain import explain_invalid, explain_malformed
 from tideline.contracts import Column
 
 Row = Any  # an instance of the decoder's own msgspec.Struct, with the columns' names when it is encoded
@@ -39,8 +39,8 @@ class RowDecoder:
             for i, c in enumerate(ordered)
         ]
         names = {f"c{i}": c.name for i, c in enumerate(ordered)}  # a column's name need not be a Python name
-        row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
-        rows = Annotated[list[row], msgspec.Meta(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
+        self.row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
+        rows = Annotated[list[self.row], msgspec.Meta(min_length=1, max_length=max_rows)]  # type: ignore[name-defined]
         request = msgspec.defstruct("Request", [("rows", rows)], forbid_unknown_fields=True, gc=False)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
 
@@ -52,10 +52,15 @@ class RowDecoder:
             raise explain_invalid(str(error), body, self.columns, self.max_rows) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise explain_malformed(error, body) from None
+        if self._dates:
+            self.check_dates(rows)
+        return rows
+
+    def check_dates(self, rows: Sequence[Row]) -> None:
+        """Raises Refusal for a date out of its range, which the compiled pass does not know."""
         for i, column in self._dates:
             field = f"c{i}"
             _check_dates(column, [getattr(row, field) for row in rows])
-        return rows
 
     def to_columns(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
         """Decoded rows (n) as the predictor's columns (n,): float64 (NaN = missing), object strings ("" = missing)."""

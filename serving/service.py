@@ -11,6 +11,7 @@ import bentoml
 
 from serving.app import Application
 from serving.checks import check_settings
+from serving.front import make_service_class
 from serving.settings import Settings
 
 SETTINGS = Settings.from_environment()
@@ -23,11 +24,8 @@ application = Application(SETTINGS)
     traffic={"timeout": SETTINGS.timeout},
     metrics={"enabled": False},  # serving/metrics.py has them
     tracing={"excluded_urls": [".*"]},
-    logging={
-        "access": {
-            "skip_paths": ["/predict", "/feedback", "/model", "/versions", "/metrics", "/healthz", "/livez", "/readyz"]
-        }
-    },
+    logging={"access": {"skip_paths": ["/healthz", "/livez", "/readyz"]}},
+    service_class=make_service_class(application),
 )
 @bentoml.asgi_app(application, path="/")
 class TidelineService:

@@ -92,6 +92,7 @@ class Settings:
     journal: bool = _setting(False, PREFIX + "JOURNAL", _switch)
     journal_folder: Path | None = _setting(None, "TIDELINE_STORE_JOURNAL", _folder)  # noqa: RUF009
     max_rows: int = _setting(10_000, PREFIX + "MAX_ROWS", _count)
+    max_explain_rows: int = _setting(16, PREFIX + "MAX_EXPLAIN_ROWS", _count)
     max_labels: int = _setting(1_000, PREFIX + "MAX_LABELS", _count)
     max_pending_rows: int = _setting(20_000, PREFIX + "MAX_PENDING_ROWS", _count)
     max_body_bytes: int = _setting(16 * 2**20, PREFIX + "MAX_BODY_BYTES", _count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serving.routes.explain import ExplainRoutes
 from serving.routes.feedback import FeedbackRoutes
 from serving.routes.model import ModelRoutes
 from serving.routes.predict import PredictRoutes
@@ -12,7 +13,7 @@ from serving.worker import Worker
 
 def list_routes(worker: Worker) -> list[Route]:
     """All routes that this worker's settings call for."""
-    routes = [*PredictRoutes(worker).routes, *ModelRoutes(worker).routes]
+    routes = [*PredictRoutes(worker).routes, *ExplainRoutes(worker).routes, *ModelRoutes(worker).routes]
     if worker.log is not None:
         routes += FeedbackRoutes(worker, worker.log).routes
     if worker.versions.layout is not None:

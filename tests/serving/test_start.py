@@ -152,7 +152,7 @@ from serving.service import TidelineService
 
 async def main():
     app = TidelineService.to_asgi()
-    async with app.router.lifespan_context(app):
+    async with app.inner.router.lifespan_context(app.inner):
         body, sent = sys.argv[1].encode(), []
         async def receive():
             return {"type": "http.request", "body": body, "more_body": False}

@@ -1,0 +1,1 @@
+"""One model behind several servers, measured side by side."""
