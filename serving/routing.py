@@ -10,6 +10,8 @@ from serving.asgi import Answer, Receive, Scope
 from serving.errors import Refusal
 from tideline.keys import Scope as KeyScope
 
+STICKY_LENGTH = 200  # of the header that keeps a caller with one version
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

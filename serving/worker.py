@@ -15,15 +15,13 @@ from serving.log import PredictionLog, find_store, refuse_unlogged
 from serving.metrics import CANARY_FAILURES, LogMeter, ModelMeter, RequestMeter, forget_dead_workers
 from serving.parity_check import HEADER, read_question, refuse_absent
 from serving.pulse import Pulse
-from serving.routing import Request
+from serving.routing import STICKY_LENGTH, Request
 from serving.schema import Row
 from serving.settings import Settings
 from serving.shadow import Beside, ShadowRunner
 from serving.trial import Outcomes, Trial
 from serving.versions import Versions
 from tideline.contracts import TidelineError
-
-STICKY_LENGTH = 200
 
 logger = logging.getLogger("bentoml.tideline")
 
