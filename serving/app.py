@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from serving.asgi import Answer, Disconnected, Receive, Scope, Send, send_answer
-from serving.errors import Refusal, encode_error
+from serving.errors import Refusal, encode_refusal
 from serving.routing import Request, Router
 from serving.settings import Settings
 
@@ -72,10 +72,11 @@ class Application:
         except Disconnected:
             return
         except Refusal as refusal:
-            answer = Answer(refusal.status, refusal.to_json(), headers=refusal.headers)
+            answer = Answer(refusal.status, encode_refusal(refusal, scope["path"]), headers=refusal.headers)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            answer = Answer(500, encode_error("", "the server failed; its log says why"))
+            failure = Refusal(500, "", "the server failed; its log says why")
+            answer = Answer(500, encode_refusal(failure, scope["path"]))
         await send_answer(answer, send)
         if worker is not None:
             worker.request_meter.observe(label, answer.status, perf_counter() - arrived)

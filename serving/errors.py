@@ -27,6 +27,16 @@ class Refusal(Exception):
         return encode_error(self.path, self.message, self.expected)
 
 
+def encode_refusal(refusal: Refusal, path: str) -> bytes:
+    """The body of a refusal. Below /v2 it has the Open Inference Protocol's shape, {"error": TEXT}, with the detail
+    beside it."""
+    if path != "/v2" and not path.startswith("/v2/"):
+        return refusal.to_json()
+    text = f"{refusal.path}: {refusal.message}" if refusal.path else refusal.message
+    detail = {"path": refusal.path, "message": refusal.message, "expected": refusal.expected}
+    return msgspec.json.encode({"error": text, **detail})
+
+
 class UnanswerableRow(Exception):
     """The model gives no finite number for this row (position in what was handed to it)."""
 

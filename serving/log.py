@@ -18,6 +18,7 @@ from tideline.predlog import (
     Record,
     RecordRefused,
     Store,
+    Writer,
     WriterState,
     journal_folder,
     mint_ids,
@@ -25,10 +26,8 @@ from tideline.predlog import (
 )
 
 if TYPE_CHECKING:
+    from serving.answers import Answers
     from serving.batcher import Job
-    from serving.champion import Answers
-
-CHUNK_ROWS = 1_000  # of a large request in one submission: smaller ones get their turn in between
 
 
 def find_store(settings: Settings) -> Store:
@@ -79,17 +78,9 @@ class PredictionLog:
             start = stop
         return ids, self._writer.submit_async(records)
 
-    async def write_bulk(self, job: Job, answers: Answers) -> list[str]:
-        """Log a large request in several submissions, one after the other; its rows' ids.
-
-        Raises StoreUnavailable; then some of its rows may be in the log.
-        """
-        ids, now = mint_ids(len(answers.predictions)), _Now()
-        for start in range(0, len(ids), CHUNK_ROWS):
-            stop = start + CHUNK_ROWS
-            part = job.rows[start:stop]
-            await self._writer.submit_async(_make_records(job, part, answers, start, ids[start:stop], ids[0], now))
-        return ids
+    def begin_bulk(self, job: Job) -> BulkLog:
+        """Log a large request in several submissions, one after the other."""
+        return BulkLog(self._writer, job)
 
     async def take_labels(self, labels: Sequence[Label], source: str) -> list[LabelAnswer]:
         """Store labels, behind the predictions that were handed over before; `source` says whose they are.
@@ -97,6 +88,29 @@ class PredictionLog:
         Raises StoreUnavailable.
         """
         return await self._writer.submit_labels_async(labels, source)
+
+
+class BulkLog:
+    """Logs the parts of one large request; `ids` are those of all its rows. Of its parts, one is being written."""
+
+    def __init__(self, writer: Writer, job: Job) -> None:
+        self.ids = mint_ids(len(job.rows))
+        self._writer, self._job, self._start = writer, job, 0
+        self._writing: asyncio.Future[Receipt] | None = None
+
+    async def add(self, rows: Sequence[object], answers: Answers) -> None:
+        """Hand over the next rows, once those before are durable. Raises StoreUnavailable or RecordRefused."""
+        own = self.ids[self._start : self._start + len(rows)]
+        records = _make_records(self._job, rows, answers, 0, own, self.ids[0], _Now())
+        self._start += len(rows)
+        await self.finish()
+        self._writing = self._writer.submit_async(records)
+
+    async def finish(self) -> None:
+        """Wait until what was handed over is durable. Raises StoreUnavailable or RecordRefused, once."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
 
 
 def refuse_unlogged(error: TidelineError) -> Refusal:

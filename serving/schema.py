@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range
+from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range, to_date
 from serving.errors import Refusal, show
 from serving.explain import explain_invalid, explain_malformed
 from tideline.contracts import Column
@@ -40,6 +40,7 @@ class RowDecoder:
         ]
         names = {f"c{i}": c.name for i, c in enumerate(ordered)}  # a column's name need not be a Python name
         row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
+        self._row, self._fields = row, {c.name: (f"c{i}", c) for i, c in enumerate(ordered)}
         rows = Annotated[list[row], msgspec.Meta(min_length=1, max_length=max_rows)]  # type: ignore[valid-type]
         request = msgspec.defstruct("Request", [("rows", rows)], forbid_unknown_fields=True, gc=False)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
@@ -57,6 +58,14 @@ class RowDecoder:
             _check_dates(column, [getattr(row, field) for row in rows])
         return rows
 
+    def make_rows(self, columns: Mapping[str, NDArray[Any]]) -> list[Row]:
+        """What `to_columns` makes columns of, from columns that were checked."""
+        fields = [
+            [(field, _to_value(column, value)) for value in columns[name].tolist()]
+            for name, (field, column) in self._fields.items()
+        ]
+        return [self._row(**dict(pairs)) for pairs in zip(*fields, strict=True)]
+
     def to_columns(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
         """Decoded rows (n) as the predictor's columns (n,): float64 (NaN = missing), object strings ("" = missing)."""
         k, rows = len(self._numbers), [astuple(row) for row in rows]
@@ -70,6 +79,15 @@ class RowDecoder:
         for i, column in self._texts:
             columns[column.name] = np.array([row[i] or "" for row in rows], dtype=object)
         return columns
+
+
+def _to_value(column: Column, value: Any) -> Any:
+    """A cell of a checked column as the decoder reads it."""
+    if column.is_text:
+        return value or None
+    if value != value:  # NaN
+        return None
+    return to_date(value) if column.kind == "date" else value
 
 
 def _check_dates(column: Column, values: Sequence[date | None]) -> None:

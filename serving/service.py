@@ -23,7 +23,7 @@ application = Application(SETTINGS)
     traffic={"timeout": SETTINGS.timeout},
     metrics={"enabled": False},  # serving/metrics.py has them
     tracing={"excluded_urls": [".*"]},
-    logging={"access": {"skip_paths": ["/predict", "/metrics", "/healthz", "/livez", "/readyz"]}},
+    logging={"access": {"skip_paths": ["/predict", "/v2", "/metrics", "/healthz", "/livez", "/readyz"]}},
 )
 @bentoml.asgi_app(application, path="/")
 class TidelineService:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from serving.access import Access, find_keys
 from serving.batcher import Batcher, Share, Turn
@@ -18,6 +19,7 @@ from serving.versions import Versions
 from tideline.contracts import TidelineError
 
 STICKY_LENGTH = 200
+T = TypeVar("T")
 
 
 class Worker:
@@ -69,6 +71,10 @@ class Worker:
             raise Refusal(422, f"rows[{error.row}]", message) from error
         except TidelineError as error:
             raise refuse_unlogged(error) from error
+
+    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, called off the event loop, in the thread of large requests."""
+        return await self._batcher.run_aside(work, *arguments)
 
     def _measure_log(self) -> None:
         assert self.log is not None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from serving.routes.feedback import FeedbackRoutes
 from serving.routes.model import ModelRoutes
 from serving.routes.predict import PredictRoutes
+from serving.routes.v2 import V2Routes
 from serving.routing import Route
 from serving.worker import Worker
 
 
 def list_routes(worker: Worker) -> list[Route]:
     """All routes that this worker's settings call for."""
-    routes = [*PredictRoutes(worker).routes, *ModelRoutes(worker).routes]
+    routes = [*PredictRoutes(worker).routes, *ModelRoutes(worker).routes, *V2Routes(worker).routes]
     if worker.log is not None:
         routes += FeedbackRoutes(worker, worker.log).routes
     return routes
