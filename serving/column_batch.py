@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tideline.contracts import Column
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
 
 
 class ColumnBatch(Sequence[str]):
@@ -40,20 +40,20 @@ class ColumnBatch(Sequence[str]):
         return text
 
     def __iter__(self) -> Iterator[str]:
-        # A column at a time: each is encoded by one call, and a row is put together from the pieces.
-        names = (_encode(column.name).decode().replace("%", "%%") for column in self._order)
-        template = "{" + ",".join(f"{name}:%s" for name in names) + "}"
-        pieces = (_write(column, self.columns[column.name]) for column in self._order)
-        return map(template.__mod__, zip(*pieces, strict=True))
+        names = [column.name for column in self._order]
+        cells = zip(*(_to_plain(column, self.columns[column.name]) for column in self._order), strict=True)
+        # One call for all rows; a line break within a text is escaped.
+        lines = _encoder.encode_lines([dict(zip(names, row, strict=True)) for row in cells])
+        return iter(lines.decode().split("\n")[: self._n])
 
 
-def _write(column: Column, values: NDArray[Any]) -> list[str]:
-    """One column's values as JSON texts; a missing one is null."""
+def _to_plain(column: Column, values: NDArray[Any]) -> list[Any]:
+    """One column's values as they are written; a missing one is None or NaN, which both become null."""
     if column.is_text:
-        texts = {text: _encode(text).decode() if text else "null" for text in set(values.tolist())}
-        return [texts[text] for text in values.tolist()]
+        return [text or None for text in values.tolist()]
     if column.kind == "date":
         gone = np.isnan(values)
         days = np.where(gone, 0.0, values).astype("datetime64[D]").astype(str).tolist()
-        return ["null" if lost else f'"{day}"' for day, lost in zip(days, gone.tolist(), strict=True)]
-    return _encode(values.tolist())[1:-1].decode().split(",")  # NaN is written as null
+        return [None if lost else day for day, lost in zip(days, gone.tolist(), strict=True)]
+    numbers: list[float] = values.tolist()
+    return numbers
