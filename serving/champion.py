@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from serving.answers import Answers
 from serving.column_batch import ColumnBatch
-from serving.column_checks import ColumnChecker, Places
+from serving.column_checks import ColumnTaker, Places
 from serving.columns import as_number, describe_schema, to_date
 from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row, RowDecoder
@@ -34,7 +34,7 @@ class Champion:
         self.manifest = self.bundle.manifest
         self.task = self.manifest.task
         self.decoder = RowDecoder(self.manifest.columns, max_rows)
-        self._checker = ColumnChecker(self.manifest.columns, max_rows)
+        self._taker = ColumnTaker(self.manifest.columns, max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
         self._predictor = Predictor(self.bundle, threads=1)
@@ -50,13 +50,9 @@ class Champion:
             return False
 
     def take_columns(self, given: Mapping[str, NDArray[Any]], places: Places) -> Sequence[Row]:
-        """Columns of a request as rows that `predict` takes; see `ColumnChecker.check`. Raises Refusal."""
-        batch = self._checker.check(given, places)
+        """Columns of a request as rows that `predict` takes; see `ColumnTaker.take`. Raises Refusal."""
+        batch = self._taker.take(given, places)
         return batch if len(batch) > INLINE_ROWS else self.decoder.make_rows(batch.columns)
-
-    def check_count(self, n: int, places: Places) -> int:
-        """The number of rows, if so many may be answered. Raises Refusal."""
-        return self._checker.check_count(n, places)
 
     def predict(self, rows: Sequence[Row]) -> Answers:
         """Answers of decoded rows. Raises UnanswerableRow if the model gives no finite number for one of them."""

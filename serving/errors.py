@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from tideline.column_rules import show as show
+
 
 class Refusal(Exception):
     """A request that is not answered: 4xx, or 503 where it may be sent again.
@@ -48,13 +50,3 @@ class UnanswerableRow(Exception):
 def encode_error(path: str, message: str, expected: Any = None) -> bytes:
     """The body of every answer that is not a 2xx."""
     return msgspec.json.encode({"error": {"path": path, "message": message, "expected": expected}})
-
-
-def show(value: Any) -> str:
-    """A received value, short, for a message."""
-    if isinstance(value, list):
-        return "an array"
-    if isinstance(value, dict):
-        return "an object"
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else text[:57] + "..."
