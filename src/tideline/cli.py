@@ -13,6 +13,7 @@ from tideline.contracts import TidelineError
 from tideline.keys_cli import add_key_verbs
 from tideline.layout import Layout
 from tideline.params import load_params
+from tideline.predict_cli import add_predict_verb
 from tideline.predlog_cli import add_log_verbs
 
 # Stages of the graph that need nothing but the task: verb -> (module, function).
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         if verb == "rollback":
             command.add_argument("--to", help="version to go back to")
         command.set_defaults(run=_registry)
+    add_predict_verb(verbs)
     add_log_verbs(verbs)
     add_key_verbs(verbs)
     return parser
