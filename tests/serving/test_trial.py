@@ -106,7 +106,7 @@ def test_a_version_is_asked_by_name_over_v2(registry: ToyRegistry, server: RealS
     refused = server.client.post(f"/v2/models/toy/versions/{registry.versions[2]}/infer", json={"inputs": inputs})
     assert refused.status_code == 404 and registry.versions[1] in refused.json()["error"]
     rows = "SELECT version, role, count(*) FROM predictions WHERE role <> 'shadow' GROUP BY version, role"
-    assert dict((v, (r, n)) for v, r, n in read_rows(registry, rows)) == {
+    assert {v: (r, n) for v, r, n in read_rows(registry, rows)} == {
         registry.versions[0]: ("champion", 1),
         registry.versions[1]: ("canary", 1),
     }
