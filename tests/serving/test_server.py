@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -167,10 +168,13 @@ def test_probes_and_metrics_stand_beside_the_application(server: RealServer) -> 
     assert server.client.get("/livez").status_code == 200
     assert server.client.get("/readyz").status_code == 200
 
-    def read() -> dict[tuple[str, str], float]:
+    def read() -> Counter[tuple[str, str]]:
         families = text_string_to_metric_families(server.client.get("/metrics").text)
         samples = [sample for family in families for sample in family.samples]
-        return {(s.name, s.labels.get("route", "") + s.labels.get("status", "")): s.value for s in samples}
+        found: Counter[tuple[str, str]] = Counter()  # over the versions
+        for s in samples:
+            found[s.name, s.labels.get("route", "") + s.labels.get("status", "")] += s.value
+        return found
 
     before = read()
     server.predict([ROW] * 3)
