@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+_JSON_HEADER = b"content-type", JSON.encode()
 BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before the 504
 
 
@@ -34,8 +35,10 @@ class Answer:
 
 async def send_answer(answer: Answer, send: Send) -> None:
     """Send it in one piece."""
-    headers = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
-    headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
+    media = _JSON_HEADER if answer.media is JSON else (b"content-type", answer.media.encode())
+    headers = [media, (b"content-length", b"%d" % len(answer.body))]
+    if answer.headers:
+        headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
@@ -60,12 +63,33 @@ async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) 
     if declared is not None and int(declared) > limit:
         raise _too_large(limit)
     seconds = timeout * BODY_SHARE
+    receiving = _receive_all(receive, limit)
+    try:
+        pause = receiving.send(None)
+    except StopIteration as ended:  # it was here already, as nearly always: no timer
+        body: bytes = ended.value
+        return body
     try:
         async with asyncio.timeout(seconds):
-            return await _receive_all(receive, limit)
+            return await _Begun(receiving, pause)
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} s; send less in a request"
         raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None
+
+
+class _Begun:
+    """Goes on with a coroutine that was begun outside of its task, and waits for `pause` first."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, bytes], pause: Any) -> None:
+        self._coroutine, self._pause = coroutine, pause
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        try:
+            yield self._pause
+        except BaseException as error:  # its task is cancelled
+            self._coroutine.throw(error)
+            raise
+        return (yield from self._coroutine.__await__())
 
 
 async def _receive_all(receive: Receive, limit: int) -> bytes:

@@ -31,7 +31,8 @@ class Worker:
         forget_dead_workers()
         self.versions = Versions(settings)
         self.access = Access(find_keys(settings), settings.open, settings.workers)
-        self.request_meter, acts = RequestMeter(), [self.versions.follow, self.access.follow]
+        self.request_meter = RequestMeter()
+        acts = [self.versions.follow, self.access.follow, self.request_meter.sync]
         self.log: PredictionLog | None = None
         if settings.log:
             self.log = PredictionLog(settings)
@@ -46,6 +47,7 @@ class Worker:
         """Finish what has begun, and write what waits."""
         self._pulse.close()
         self._batcher.close()
+        self.request_meter.sync()
         if self.log is not None:
             self.log.close()
             self._measure_log()
