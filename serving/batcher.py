@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from serving.champion import Answers
 from serving.errors import Refusal
@@ -34,8 +35,7 @@ class Model(Protocol):
         """Answers of decoded rows. Raises UnanswerableRow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """Who answers a request: a model in its role, for the caller's sticky key, if any."""
 
     model: Model
@@ -43,8 +43,7 @@ class Turn:
     key: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """What one request asks of which model; `arrived` on perf_counter's clock."""
 
     turn: Turn
@@ -54,8 +53,7 @@ class Job:
     arrived: float
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """One request's part of a batch: its rows' answers stand from `start` to `stop`. No log, no ids."""
 
     answers: Answers
