@@ -34,7 +34,9 @@ fi
 export UV_LINK_MODE=${UV_LINK_MODE:-hardlink} UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-300}
 # Compiled here, by all cores: each stage is a process, and none should compile its imports again (nor can they
 # keep what they compiled where PYTHONDONTWRITEBYTECODE is set).
-.venv/bin/uv pip install --compile-bytecode --python .venv/bin/python "${options[@]}" -r "$pins"
+install_pins() { .venv/bin/uv pip install --compile-bytecode --python .venv/bin/python "${options[@]}" -r "$pins"; }
+# In a log nobody reads a line for each package; sed leaves the status of uv to pipefail.
+if [ -t 2 ]; then install_pins; else install_pins 2>&1 | sed '/^ + /d' >&2; fi
 .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 echo "$wanted" > "$stamp"
 echo "setup: $(.venv/bin/uv pip list --quiet --python .venv/bin/python 2>/dev/null | tail -n +3 | wc -l) packages, $(du -sh .venv | cut -f1) in .venv, $((SECONDS - start)) s"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import socket
 import sys
 from dataclasses import replace
@@ -64,6 +65,7 @@ def _read_arguments() -> Settings:
         "TIDELINE_SERVING_PORT": arguments.port,
     }
     settings = Settings.from_environment({**os.environ, **{k: v for k, v in named.items() if v}})
+    settings = replace(settings, parity_token=settings.parity_token or secrets.token_hex(32))
     return replace(settings, bundle=arguments.bundle.resolve()) if arguments.bundle else settings
 
 

@@ -24,11 +24,13 @@ def find_keys(settings: Settings) -> FileWatch:
 class Access:
     """Admits requests. Without a key ever made, those that come over the loopback, or all if `is_open`.
 
-    A rate is shared by `workers` processes: each grants its part. Raises TidelineError for a broken file of keys.
+    A rate is shared by `workers` processes: each grants its part. `token` is the server's own key. Raises TidelineError
+    for a broken file of keys.
     """
 
-    def __init__(self, watch: FileWatch, is_open: bool, workers: int) -> None:
+    def __init__(self, watch: FileWatch, is_open: bool, workers: int, token: str = "") -> None:
         self._watch, self._is_open, self._workers = watch, is_open, workers
+        self._own = Key("(this server)", hash_key(token.encode()), ("predict",), "") if token else None
         self._buckets: dict[str, _Bucket] = {}
         self._keys: dict[str, Key] | None = None
         self._watch.has_changed()
@@ -47,6 +49,8 @@ class Access:
     def admit(self, scope: Scope, wanted: KeyScope) -> str:
         """The name of the key that a request comes with; empty where none is needed. Raises Refusal."""
         if self._keys is None:
+            if wanted == "admin":  # never without a key: a page of anybody's may send requests to this machine
+                raise _unauthorized("an admin's key is needed: `tideline keys add NAME --scope admin` makes one")
             if self._is_open or _is_loopback(scope):
                 return ""
             message = "no key was made yet, so only this machine is answered: `tideline keys add NAME` makes one"
@@ -54,7 +58,8 @@ class Access:
         presented = _find_key(scope)
         if not presented:
             raise _unauthorized("a key is needed")
-        key = self._keys.get(hash_key(presented))
+        hashed = hash_key(presented)
+        key = self._own if self._own and hashed == self._own.hash else self._keys.get(hashed)
         if key is None:
             raise _unauthorized("the key is not known, or was revoked")
         if wanted not in key.scopes and "admin" not in key.scopes:

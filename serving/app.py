@@ -86,4 +86,4 @@ class Application:
             self._deadlines.leave(task)
         await send_answer(answer, send)
         if worker is not None:
-            worker.request_meter.observe(label, answer.status, perf_counter() - arrived)
+            worker.request_meter.observe(label, answer.status, answer.version, perf_counter() - arrived)

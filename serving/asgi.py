@@ -25,12 +25,13 @@ class Disconnected(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A whole response."""
+    """A whole response. version: of the model that answered, for the metrics; empty if none did."""
 
     status: int
     body: bytes
     media: str = JSON
     headers: Mapping[str, str] = {}
+    version: str = ""
 
 
 async def send_answer(answer: Answer, send: Send) -> None:

@@ -36,10 +36,10 @@ class Model(Protocol):
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """Who answers a request: a model in its role, for the caller's sticky key, if any."""
+    """Who answers a request: a model in its role (None: the server asks itself), and the caller's sticky key."""
 
     model: Model
-    role: Role = "champion"
+    role: Role | None = "champion"
     key: str | None = None
 
 
@@ -145,7 +145,7 @@ class Batcher:
             return
         try:
             ids, written = self._log.write(batch, answers)
-        except Exception as error:  # too much waits for the store
+        except Exception as error:  # whatever fails here, nobody may wait for ever
             _fail(batch, error)
         else:
             self._writing += 1

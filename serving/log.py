@@ -25,7 +25,7 @@ from tideline.predlog import (
 )
 
 if TYPE_CHECKING:
-    from serving.batcher import Job
+    from serving.batcher import Job, Turn
     from serving.champion import Answers
 
 CHUNK_ROWS = 1_000  # of a large request in one submission: smaller ones get their turn in between
@@ -75,7 +75,10 @@ class PredictionLog:
         start, now = 0, _Now()
         for job in batch:
             stop = start + len(job.rows)
-            records += _make_records(job, job.rows, answers, start, ids[start:stop], ids[start], now)
+            latency = now.latency(job.arrived)
+            records += _make_records(
+                job.turn, job.route, latency, job.rows, answers, start, ids[start:stop], ids[start], now.time
+            )
             start = stop
         return ids, self._writer.submit_async(records)
 
@@ -85,11 +88,29 @@ class PredictionLog:
         Raises StoreUnavailable; then some of its rows may be in the log.
         """
         ids, now = mint_ids(len(answers.predictions)), _Now()
+        latency = now.latency(job.arrived)
         for start in range(0, len(ids), CHUNK_ROWS):
             stop = start + CHUNK_ROWS
             part = job.rows[start:stop]
-            await self._writer.submit_async(_make_records(job, part, answers, start, ids[start:stop], ids[0], now))
+            records = _make_records(
+                job.turn, job.route, latency, part, answers, start, ids[start:stop], ids[0], now.time
+            )
+            await self._writer.submit_async(records)
         return ids
+
+    def write_beside(
+        self, turn: Turn, rows: Sequence[object], answers: Answers, answered: Sequence[str], route: str, latency: int
+    ) -> None:
+        """Log a shadow's rows, each beside the prediction (id) that was `answered`; returns when they are durable.
+
+        latency: µs. Raises StoreUnavailable or RecordRefused. Not for the event loop's thread.
+        """
+        now = _Now()
+        records: list[Record] = []
+        for i, name in enumerate(mint_ids(len(rows))):
+            records += _make_records(turn, route, latency, rows[i : i + 1], answers, i, [name], answered[i], now.time)
+        for start in range(0, len(records), CHUNK_ROWS):
+            self._writer.submit(records[start : start + CHUNK_ROWS]).result()
 
     async def take_labels(self, labels: Sequence[Label], source: str) -> list[LabelAnswer]:
         """Store labels, behind the predictions that were handed over before; `source` says whose they are.
@@ -116,20 +137,26 @@ class _Now:
     def __init__(self) -> None:
         self.ticks, self.time = perf_counter(), time_ns() // 1000
 
+    def latency(self, arrived: float) -> int:
+        """µs since a request arrived."""
+        return int((self.ticks - arrived) * 1e6)
+
 
 def _make_records(
-    job: Job,
+    turn: Turn,
+    route: str,
+    latency: int,
     rows: Sequence[object],
     answers: Answers,
     start: int,
     ids: Sequence[str],
     request_id: str,
-    now: _Now,
+    time: int,
 ) -> list[Record]:
     """Records of `rows`, whose answers stand from `start` on."""
-    task, version, time = job.turn.model.task, job.turn.model.version, now.time
-    latency = int((now.ticks - job.arrived) * 1e6)
-    role, key = job.turn.role, job.turn.key
+    task, version = turn.model.task, turn.model.version
+    role, key = turn.role, turn.key
+    assert role is not None  # the server's own questions are not logged
     levels = list(answers.levels.items())
     shares = answers.probabilities
     return [
@@ -147,7 +174,7 @@ def _make_records(
             {level: values[i] for level, values in levels},
             latency,
             key,
-            job.route,
+            route,
         )
         for i, (name, row) in enumerate(zip(ids, rows, strict=True), start)
     ]

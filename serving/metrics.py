@@ -32,7 +32,9 @@ _LAGS = (1.0, 10.0, 60.0, 600.0, 3600.0, 6 * 3600.0, 86400.0, 3 * 86400.0, 7 * 8
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1024, 4096, 16384)
 
 REQUESTS = Counter("tideline_requests", "Answered requests", ["route", "status"])
-SECONDS = Histogram("tideline_request_seconds", "Seconds from request to answer", ["route"], buckets=_SECONDS)
+SECONDS = Histogram(
+    "tideline_request_seconds", "Seconds from request to answer", ["route", "version"], buckets=_SECONDS
+)
 ROWS = Counter("tideline_predicted_rows", "Rows predicted", ["task", "version"])
 BATCH = Histogram("tideline_batch_rows", "Rows in one session run", buckets=_ROWS)
 MODEL = Gauge(
@@ -40,6 +42,12 @@ MODEL = Gauge(
 )
 SWITCHES = Counter("tideline_version_switches", "Versions that took the place of another", ["task"])
 LOAD_FAILURES = Counter("tideline_version_load_failures", "Versions that did not load", ["task"])
+CANARY_FAILURES = Counter(
+    "tideline_canary_failures", "Requests that a canary failed and the champion answered", ["version"]
+)
+SHADOW_ROWS = Counter(
+    "tideline_shadow_rows", "Rows of shadows: stored, failed, or dropped as too many waited", ["version", "outcome"]
+)
 LOG_PENDING = Gauge("tideline_log_pending", "Records that wait for the store", multiprocess_mode="livesum")
 LOG_CONNECTED = Gauge("tideline_log_connected", "1 if every worker reaches the store", multiprocess_mode="livemin")
 LOG_RECORDS = Counter("tideline_log_records", "Logged rows: stored, journalled, replayed, or failed", ["outcome"])
@@ -52,26 +60,26 @@ class RequestMeter:
     request cost a fifth of its time in the application, and they can be added up."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[str, int, float]] = deque()
+        self._seen: deque[tuple[str, int, str, float]] = deque()
         self._lock = threading.Lock()
 
-    def observe(self, route: str, status: int, seconds: float) -> None:
-        """One answered request; `route` is one of a fixed set."""
-        self._seen.append((route, status, seconds))
+    def observe(self, route: str, status: int, version: str, seconds: float) -> None:
+        """One answered request; `route` is one of a fixed set, `version` the one that answered, if any did."""
+        self._seen.append((route, status, version, seconds))
 
     def sync(self) -> None:
         """Add what was observed since the last call. From any thread."""
         with self._lock:
             counts: Counts[tuple[str, int]] = Counts()
-            times: dict[str, list[float]] = {}
+            times: dict[tuple[str, str], list[float]] = {}
             for _ in range(len(self._seen)):
-                route, status, seconds = self._seen.popleft()
+                route, status, version, seconds = self._seen.popleft()
                 counts[route, status] += 1
-                times.setdefault(route, []).append(seconds)
+                times.setdefault((route, version), []).append(seconds)
             for (route, status), count in counts.items():
                 REQUESTS.labels(route, str(status)).inc(count)
-            for route, values in times.items():
-                _observe_all(SECONDS.labels(route), values)
+            for labels, values in times.items():
+                _observe_all(SECONDS.labels(*labels), values)
 
 
 def _observe_all(histogram: Histogram, values: Sequence[float]) -> None:

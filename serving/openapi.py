@@ -8,7 +8,10 @@ from serving.champion import Champion
 from serving.columns import describe_schema
 from serving.openapi_explain import describe_explain, describe_explanations
 from serving.openapi_labels import KEY, describe_feedback, describe_labels
+from serving.openapi_versions import CHALLENGER, describe_version_paths, describe_version_schemas
+from serving.routing import STICKY_LENGTH
 from serving.settings import Settings
+from serving.source import has_registry
 
 _REASONS = {
     400: "The body is not JSON",
@@ -38,6 +41,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
         "operationId": "predict",
         "summary": f"Predict {manifest.target.name} for one row or many",
         "security": KEY,
+        "parameters": [_STICKY],
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _ref("PredictRequest")}},
@@ -56,6 +60,8 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
             "/predict": {"post": predict},
             "/explain": {"post": describe_explain(errors)},
             **({"/feedback": {"post": describe_feedback(errors)}} if settings.log else {}),
+            **(describe_version_paths(errors) if has_registry(settings) else {}),
+            "/": {"get": _get("page", "The server for people: try, watch, change it", _text("A page", "text/html"))},
             "/model": {"get": _get("model", "The served model", _json("The manifest", _ref("Model")))},
             "/openapi.json": {"get": _get("openapi", "This description", _json("OpenAPI 3.1", {"type": "object"}))},
             "/docs": {"get": _get("docs", "This description for people", _text("A page", "text/html"))},
@@ -71,11 +77,9 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
                 "PredictResponse": _response(champion, settings),
                 **describe_explanations(champion, settings),
                 **(describe_labels(settings) if settings.log else {}),
-                "Model": {
-                    "type": "object",
-                    "required": ["task", "name", "version", "columns", "target", "provenance", "metrics"],
-                    "properties": {"pending_error": _PENDING},
-                },
+                **(describe_version_schemas() if has_registry(settings) else {}),
+                "Model": _MODEL,
+                "Challenger": CHALLENGER,
                 "Error": _ERROR,
             },
         },
@@ -87,6 +91,21 @@ _PENDING: dict[str, Any] = {
     "description": "Why the version that the registry names is not the one that is served",
     "required": ["version", "error", "since"],
     "properties": {key: {"type": "string"} for key in ("version", "error", "since")},
+}
+_MODEL: dict[str, Any] = {
+    "type": "object",
+    "required": ["task", "name", "version", "columns", "target", "provenance", "metrics", "challengers", "router"],
+    "properties": {
+        "pending_error": _PENDING,
+        "challengers": {"type": "array", "items": {"$ref": "#/components/schemas/Challenger"}},
+        "router": {"type": "string", "enum": ["split", "bandit"]},
+    },
+}
+_STICKY: dict[str, Any] = {
+    "name": "x-sticky-key",
+    "in": "header",
+    "description": "Requests with the same one are answered by the same version, and it is logged",
+    "schema": {"type": "string", "maxLength": STICKY_LENGTH, "pattern": "^[ -~]*$"},
 }
 _ERROR: dict[str, Any] = {
     "type": "object",

@@ -12,6 +12,8 @@ from serving.asgi import Answer, Receive, Scope
 from serving.errors import Refusal
 from tideline.keys import Scope as KeyScope
 
+STICKY_LENGTH = 200  # of the header that keeps a caller with one version
+
 
 class Request(msgspec.Struct, frozen=True):
     """One HTTP request on its way to a handler.

@@ -62,7 +62,7 @@ _SWITCH = {"on": True, "true": True, "1": True, "yes": True, "off": False, "fals
 
 
 def _setting(default: Any, variable: str, read: Callable[[str], Any]) -> Any:
-    return field(default=default, metadata={"variable": variable, "read": read})
+    return field(default=default, metadata={"variable": variable, "read": read}, repr="TOKEN" not in variable)
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class Settings:
     The limits are for one request, except that `max_pending_rows` is how many rows of large requests, and of small
     ones, may wait for their turn. `timeout` is the longest that a request may take altogether, in seconds; its body has
     to be here after 80 % of that. BentoML keeps a timer a request for that long: keep it short.
+    parity_token: known to this server's processes alone (parity_check.py); the start makes one.
     """
 
     task: str = _setting("", "TIDELINE_TASK", str.strip)
@@ -96,6 +97,7 @@ class Settings:
     max_pending_rows: int = _setting(20_000, PREFIX + "MAX_PENDING_ROWS", _count)
     max_body_bytes: int = _setting(16 * 2**20, PREFIX + "MAX_BODY_BYTES", _count)
     timeout: float = _setting(10.0, PREFIX + "TIMEOUT", _seconds)
+    parity_token: str = _setting("", PREFIX + "PARITY_TOKEN", str.strip)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -1,13 +1,15 @@
-"""The version that is served now, and how it follows the registry's pointer without a restart.
+"""The versions that are served now, and how they follow the registry's pointer without a restart.
 
-A request takes `current` once and is answered by it wholly. A new version is loaded, verified and warmed beside the old
-one, in another thread; then one assignment puts it in its place. The old one lives until its last request is answered.
+A request takes `current` once and is answered by one of its versions wholly. A new version is loaded, verified and
+warmed beside the others, in another thread, and answers a sample of the holdout over HTTP; then one assignment puts it
+in its place. An old one lives until its last request is answered.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,8 +18,15 @@ import msgspec
 from serving.champion import Champion
 from serving.metrics import VersionMeter
 from serving.openapi import describe_api
+from serving.parity_check import NotReached, ParityCheck, find_token
+from serving.roster import Roster, Served
 from serving.settings import Settings
-from serving.source import find_pointer, open_bundle, read_version
+from serving.source import find_layout, has_registry, open_bundle, open_version, read_state, watch_pointer
+from tideline.bundle import Bundle
+from tideline.contracts import TidelineError
+from tideline.layout import Layout
+from tideline.live_parity import parity_file
+from tideline.pointer import Pointer, read_pointer
 
 RETRY_SECONDS = 5.0  # a version that did not load is tried again: its files may have been mended
 
@@ -25,17 +34,8 @@ logger = logging.getLogger("bentoml.tideline")
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """A version that is ready to answer, and what is told about it."""
-
-    champion: Champion
-    description: dict[str, Any]
-    api_json: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class PendingError:
-    """Why the pointer's version is not served. `version` is empty if the pointer itself cannot be read."""
+    """Why a version of the pointer is not served. `version` is empty if the pointer itself cannot be read."""
 
     version: str
     error: str
@@ -43,57 +43,143 @@ class PendingError:
 
 
 class Versions:
-    """Loads the first version at once. Raises TidelineError if there is none or it is broken."""
+    """Loads the champion at once. Raises TidelineError if there is none, it is broken, or it fails parity."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._pointer = find_pointer(settings)
-        if self._pointer is not None:
-            self._pointer.has_changed()  # before it is read: a later change is seen
+        self._settings, self.token = settings, find_token(settings)
+        self._check = ParityCheck(settings, self.token)
+        self.layout = find_layout(settings) if has_registry(settings) else None
+        self._watch = watch_pointer(self.layout) if self.layout else None
         self._meter = VersionMeter()
-        self._retry_at = 0.0
-        self.pending_error: PendingError | None = None
-        self.current = self._load()
+        self._retry_at: float | None = 0.0  # challengers are loaded once the server can be asked
+        self._blocked: PendingError | None = None
+        self._refused: dict[str, PendingError] = {}
+        self._candidate: Served | None = None
+        self.pointer: Pointer | None = None
+        champion = self._load(*open_bundle(settings))
+        if self.layout is not None and self._has_sample(champion):
+            self._check.check_inside(self.layout, champion.champion)
+        self.current = Roster(champion)
+        self._meter.switch(None, champion.champion.model)
 
     def describe(self) -> dict[str, Any]:
-        """What GET /model answers."""
-        pending = self.pending_error
-        return {**self.current.description, "pending_error": None if pending is None else asdict(pending)}
+        """What GET /model answers: the champion, and who is beside it."""
+        roster, pointer = self.current, self.pointer
+        shares = {s.champion.version: share for s, share in roster.canaries}
+        served = {s.champion.version for s in roster.everyone}
+        challengers = [
+            {
+                "version": c.version,
+                "role": c.role,
+                "share": shares.get(c.version, c.share),
+                "is_served": c.version in served,
+                "error": self._refused[c.version].error if c.version in self._refused else None,
+            }
+            for c in (pointer.challengers if pointer else ())
+        ]
+        blocked = None if self._blocked is None else asdict(self._blocked)
+        told = {"pending_error": blocked, "challengers": challengers, "router": pointer.router if pointer else "split"}
+        return {**roster.champion.description, **told}
+
+    def find(self, version: str) -> Champion | None:
+        """A version that is loaded, whether it takes traffic or not."""
+        known = [*self.current.everyone, *([self._candidate] if self._candidate else [])]
+        return next((served.champion for served in known if served.champion.version == version), None)
+
+    def set_shares(self, shares: Mapping[str, float]) -> None:
+        """Share requests among champion and canaries by version, until the pointer is moved again."""
+        self.current = self.current.with_shares(shares)
 
     def follow(self) -> None:
-        """Serve what the pointer names, if it has moved. Whatever is wrong with that, the old version goes on."""
-        if self._pointer is None:
+        """Serve what the pointer names, if it has moved. Whatever is wrong with that, the old versions go on."""
+        if self._watch is None or self.layout is None:
             return
-        is_due = self.pending_error is not None and time.monotonic() >= self._retry_at
-        if not self._pointer.has_changed() and not is_due:
+        is_due = self._retry_at is not None and time.monotonic() >= self._retry_at
+        if not self._watch.has_changed() and not is_due:
             return
+        self._retry_at = None
+        kept = f"{self.current.champion.champion.version} goes on"
         try:
-            self.current = self._load()
+            pointer = read_state(self.layout)
+        except Exception as error:  # a file can be broken in ways that only its reader knows
+            self._blocked = self._note(_read_named(self.layout), error, kept, self._blocked)
+            return
+        self.pointer = pointer
+        self._refused = {v: e for v, e in self._refused.items() if pointer.find(v)}
+        try:
+            champion = self._take(pointer.version, pointer.digest, may_lack_sample=True)
         except Exception as error:  # a bundle can be broken in ways that only its libraries know
-            self._note_failure(error)
-        else:
-            self.pending_error = None
+            self._blocked = self._note(pointer.version, error, kept, self._blocked)
+            self.current = Roster(self.current.champion)  # the challengers do not challenge this one
+            return
+        self._blocked = None
+        canaries, shadows = [], []
+        for c in pointer.challengers:
+            try:
+                served = self._take(c.version, c.digest)
+            except Exception as error:
+                known = self._refused.get(c.version)
+                self._refused[c.version] = self._note(c.version, error, "it takes no traffic", known)
+            else:
+                self._refused.pop(c.version, None)
+                if c.role == "canary":
+                    canaries.append((served, c.share))
+                else:
+                    shadows.append(served)
+        self._switch(Roster(champion, tuple(canaries), tuple(shadows)))
 
-    def _load(self) -> Served:
-        bundle, version = open_bundle(self._settings)
-        before: Served | None = getattr(self, "current", None)
-        if before and (before.champion.version, before.champion.bundle.digest) == (version, bundle.digest):
-            return before
-        champion = Champion(bundle, version, self._settings.max_rows)
-        served = Served(champion, champion.describe(), msgspec.json.encode(describe_api(champion, self._settings)))
-        self._meter.switch(before.champion.model if before else None, champion.model)
-        if before:
-            logger.info("%s: %s instead of %s", champion.task, version, before.champion.version)
+    def _take(self, version: str, digest: str, may_lack_sample: bool = False) -> Served:
+        """The version if it is served already; else it is loaded and asked over HTTP. Raises whatever is wrong."""
+        for served in self.current.everyone:
+            if served.identity == (version, digest):
+                return served
+        assert self.layout is not None
+        served = self._load(open_version(self.layout, version, digest), version)
+        self._candidate = served
+        try:
+            if not may_lack_sample or self._has_sample(served):
+                self._check.check(self.layout, served.champion)
+        finally:
+            self._candidate = None
         return served
 
-    def _note_failure(self, error: Exception) -> None:
-        self._meter.fail(self.current.champion.task)
-        self._retry_at = time.monotonic() + RETRY_SECONDS
-        version = read_version(self._settings)
+    def _load(self, bundle: Bundle, version: str) -> Served:
+        champion = Champion(bundle, version, self._settings.max_rows)
+        return Served(champion, champion.describe(), msgspec.json.encode(describe_api(champion, self._settings)))
+
+    def _has_sample(self, served: Served) -> bool:
+        assert self.layout is not None
+        there = parity_file(self.layout, served.champion.version).exists()
+        if not there:  # promoted by a tideline that kept none
+            logger.warning("%s has no parity sample: it was not compared with offline", served.champion.version)
+        return there
+
+    def _switch(self, roster: Roster) -> None:
+        before, self.current = self.current, roster
+        old, new = before.champion.champion, roster.champion.champion
+        if before.champion is not roster.champion:
+            self._meter.switch(old.model, new.model)
+            logger.info("%s: %s instead of %s", new.task, new.version, old.version)
+        beside = [s.champion.version for s in roster.everyone[1:] if s not in before.everyone]
+        if beside:
+            logger.info("%s: %s beside %s", new.task, ", ".join(beside), new.version)
+
+    def _note(self, version: str, error: Exception, otherwise: str, known: PendingError | None) -> PendingError:
+        self._meter.fail(self.current.champion.champion.task)
+        now = time.monotonic()
+        due = now if isinstance(error, NotReached) else now + RETRY_SECONDS
+        self._retry_at = due if self._retry_at is None else min(self._retry_at, due)
         # Anybody may read it: where things lie on this machine is for the log alone.
         told = (str(error) or type(error).__name__).replace(f"{self._settings.home}/", "")
-        if self.pending_error is None or (self.pending_error.version, self.pending_error.error) != (version, told):
-            kept = self.current.champion.version
-            logger.error("%s is not served, %s goes on: %s", version or "the registry's pointer", kept, error)
-            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-            self.pending_error = PendingError(version, told, now)
+        if known is not None and (known.version, known.error) == (version, told):
+            return known
+        logger.error("%s is not served, %s: %s", version or "the registry's pointer", otherwise, error)
+        return PendingError(version, told, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
+
+
+def _read_named(layout: Layout) -> str:
+    try:
+        pointer = read_pointer(layout)
+    except (TidelineError, OSError):
+        return ""
+    return pointer.version if pointer else ""

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 
 from serving.access import Access, find_keys
+from serving.asgi import Answer
 from serving.batcher import Batcher, Share, Turn
 from serving.champion import Champion
 from serving.errors import Refusal, UnanswerableRow
-from serving.log import PredictionLog, refuse_unlogged
-from serving.metrics import LogMeter, ModelMeter, RequestMeter, forget_dead_workers
+from serving.log import PredictionLog, find_store, refuse_unlogged
+from serving.metrics import CANARY_FAILURES, LogMeter, ModelMeter, RequestMeter, forget_dead_workers
+from serving.parity_check import HEADER, read_question, refuse_absent
 from serving.pulse import Pulse
-from serving.routing import Request
+from serving.routing import STICKY_LENGTH, Request
 from serving.schema import Row
 from serving.settings import Settings
+from serving.shadow import Beside, ShadowRunner
+from serving.trial import Outcomes, Trial
 from serving.versions import Versions
 from tideline.contracts import TidelineError
 
-STICKY_LENGTH = 200
+logger = logging.getLogger("bentoml.tideline")
 
 
 class Worker:
@@ -30,57 +36,117 @@ class Worker:
         self.settings = settings
         forget_dead_workers()
         self.versions = Versions(settings)
-        self.access = Access(find_keys(settings), settings.open, settings.workers)
-        self.request_meter = RequestMeter()
-        acts = [self.versions.follow, self.access.follow, self.request_meter.sync]
+        self.access = Access(find_keys(settings), settings.open, settings.workers, self.versions.token)
+        self.request_meter, self.outcomes = RequestMeter(), Outcomes()
         self.log: PredictionLog | None = None
+        quick, slow = [self.access.follow, self.request_meter.sync], [self.versions.follow]
         if settings.log:
             self.log = PredictionLog(settings)
             self.log.open()
             self.log_meter = LogMeter()
-            acts.append(self._measure_log)
+            self.store = find_store(settings)
+            self._shadows = ShadowRunner(self.log)
+            quick.append(self._measure_log)
+            slow.append(Trial(settings, self.versions, self.store, self.outcomes).act)
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
-        self._pulse = Pulse(*acts)
-        self._pulse.start()
+        self._pulses = [Pulse(*quick), Pulse(*slow)]  # loading a version takes its time
+        for pulse in self._pulses:
+            pulse.start()
 
     def close(self) -> None:
         """Finish what has begun, and write what waits."""
-        self._pulse.close()
+        for pulse in self._pulses:
+            pulse.close()
         self._batcher.close()
         self.request_meter.sync()
         if self.log is not None:
+            self._shadows.close()
             self.log.close()
             self._measure_log()
+            self.store.close()
 
     @property
     def is_ready(self) -> bool:
         """True unless each prediction would be refused because it cannot be logged."""
         return self.log is None or self.log.takes_records
 
-    def choose(self, request: Request) -> tuple[Champion, Turn]:
-        """The version that answers this request, and in which role. A request asks once, and is answered by it."""
-        champion = self.versions.current.champion
-        return champion, Turn(champion, "champion", read_sticky_key(request))
+    async def answer(self, request: Request, answer: Callable[[Champion, Turn], Awaitable[Answer]]) -> Answer:
+        """What `answer` makes of the version that this request is given to.
+
+        Where a canary fails, the champion answers instead, and it is counted against the canary. Raises Refusal.
+        """
+        champion, turn = self._choose(request)
+        if turn.role is None or not self.versions.current.canaries:
+            return await answer(champion, turn)
+        self.outcomes.attempts[champion.version] += 1
+        if turn.role != "canary":
+            try:
+                return await answer(champion, turn)
+            except Refusal:
+                raise
+            except Exception:
+                self.outcomes.failures[champion.version] += 1
+                raise
+        try:
+            return await answer(champion, turn)
+        except Refusal as refusal:
+            if refusal.status != 422:
+                raise
+            error: Exception = refusal
+        except Exception as other:
+            error = other
+        instead = self.versions.current.champion.champion
+        told = await answer(instead, Turn(instead, "champion", turn.key))
+        # The champion could answer it, so it was not the request's fault.
+        self.outcomes.failures[champion.version] += 1
+        CANARY_FAILURES.labels(champion.version).inc()
+        logger.warning("canary %s failed, %s answered: %s", champion.version, instead.version, error)
+        return told
 
     async def predict(self, turn: Turn, rows: Sequence[Row], route: str, arrived: float) -> Share:
         """Answers of one request's rows, which the log has. Raises Refusal."""
         try:
-            return await self._batcher.submit(turn, rows, route, arrived)
+            if turn.role is None:
+                answers = await asyncio.get_running_loop().run_in_executor(None, turn.model.predict, rows)
+                return Share(answers, 0, len(rows), None)
+            share = await self._batcher.submit(turn, rows, route, arrived)
         except UnanswerableRow as error:
             message = "the model gives no finite number for this row: its values lie outside of what it can compute"
             raise Refusal(422, f"rows[{error.row}]", message) from error
         except TidelineError as error:
             raise refuse_unlogged(error) from error
+        roster = self.versions.current
+        if roster.shadows and share.ids is not None and isinstance(turn.model, Champion):
+            shadows = [served.champion for served in roster.shadows]
+            self._shadows.offer(Beside(turn.model, shadows, rows, share.ids, route, turn.key))
+        return share
+
+    def _choose(self, request: Request) -> tuple[Champion, Turn]:
+        key = question = b""
+        for name, value in request.scope["headers"]:
+            if name == b"x-sticky-key":
+                key = value
+            elif name == HEADER:
+                question = value
+        if question:
+            version = read_question(question, self.versions.token)
+            candidate = self.versions.find(version)
+            if candidate is None:
+                raise refuse_absent(version)
+            return candidate, Turn(candidate, None)
+        sticky = read_sticky_key(key) if key else None
+        champion, role = self.versions.current.choose(sticky)
+        return champion, Turn(champion, role, sticky)
 
     def _measure_log(self) -> None:
         assert self.log is not None
         self.log_meter.sync(self.log.state)
 
 
-def read_sticky_key(request: Request) -> str | None:
+def read_sticky_key(header: bytes) -> str:
     """The header `x-sticky-key`: requests with the same one are answered by the same version. Raises Refusal."""
-    key = request.header(b"x-sticky-key")
+    key = header.decode("latin-1")
     if len(key) > STICKY_LENGTH or not key.isprintable():
         message = f"expected at most {STICKY_LENGTH} printable characters"
         raise Refusal(422, "header x-sticky-key", message, {"type": "string", "maxLength": STICKY_LENGTH})
-    return key or None
+    return key

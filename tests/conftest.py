@@ -1,4 +1,4 @@
-"""What all tests share: the real data's folder and a clean environment."""
+"""What tests share: the real data's folder, a project with bundles, a browser, and a clean environment."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+
+from tests.small_registry import build_template
+from tideline.layout import Layout
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -26,6 +29,19 @@ def data_dir() -> Path:
     if not (folder / "housing.csv").exists():
         pytest.skip("no real data: set TIDELINE_DATA_DIR to a folder with housing.csv and bikes_hour.csv")
     return folder
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with three finished bundles; tests work on copies."""
+    return build_template(tmp_path_factory.mktemp("template"))
+
+
+@pytest.fixture
+def layout(template: Path, tmp_path: Path) -> Layout:
+    """A copy of that project, with nothing in its registry."""
+    shutil.copytree(template, tmp_path / "project")
+    return Layout("rent", tmp_path / "project")
 
 
 @pytest.fixture(scope="session")

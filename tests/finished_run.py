@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -103,12 +102,6 @@ def read_codes(task: Task, frame: pd.DataFrame) -> np.ndarray:
     if task.problem == "regression":
         return values.to_numpy(dtype=np.float64)
     return np.array([task.classes.index(str(v)) for v in values], dtype=np.int64)
-
-
-def strip_text(page: str) -> str:
-    """A page's words without tags, styles and scripts."""
-    plain = re.sub(r"(?s)<(style|script|title)\b.*?</\1>", " ", page)
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", plain))
 
 
 def _score(task: Task, held: pd.DataFrame, prediction: Any) -> float:

@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.small_task import RENT, ship, small_params, write_project
 from tideline.bundle import load_bundle, write_bundle
 from tideline.layout import Layout
-from tideline.registry import Verdict, history, promote
+from tideline.registry import history, promote
+from tideline.verdict import Verdict
 
 PARAMS = small_params()
 
@@ -42,4 +43,4 @@ def rewrite(layout: Layout, **changes: object) -> None:
 
 
 def actions(layout: Layout) -> list[str]:
-    return [entry.action for entry in history(RENT, layout).entries]
+    return [entry.action for entry in history(layout).entries]

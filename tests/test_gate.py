@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.small_registry import PARAMS, actions, build_template, offer, rewrite, submit
+from tests.small_registry import PARAMS, actions, offer, rewrite, submit
 from tests.small_task import PETS, RENT, ship, write, write_project
 from tideline.bundle import load_bundle
 from tideline.contracts import TidelineError
@@ -18,22 +18,11 @@ from tideline.layout import Layout
 from tideline.registry import champion_bundle, history, promote
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_template(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture
-def layout(template: Path, tmp_path: Path) -> Layout:
-    shutil.copytree(template, tmp_path / "project")
-    return Layout("rent", tmp_path / "project")
-
-
 def test_first_version_must_beat_naive_only(layout: Layout) -> None:
     verdict = submit(layout, "poor")
     assert verdict.accepted and verdict.version == f"v0001-{load_bundle(layout.bundle).digest[:8]}"
     assert champion_bundle(layout).name == verdict.version
-    (entry,) = history(RENT, layout).entries
+    (entry,) = history(layout).entries
     assert entry.evidence["gain_over_naive"]["low"] > 0
     assert entry.evidence["holdout"] == {"hash": "5" * 64, "rows": 800}
     assert entry.evidence["parity"]["passed"] is True and entry.evidence["latency_us"]["row"] == 20.0

@@ -8,35 +8,24 @@ import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
-from tests.small_registry import PARAMS, actions, build_template, offer, submit
+from tests.small_registry import PARAMS, actions, offer, submit
 from tests.small_task import PETS, RENT, ROOT
 from tideline.bundle import load_bundle
+from tideline.champion import champion_bundle
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
-from tideline.registry import champion_bundle, history, promote, rollback, status
+from tideline.registry import history, promote, rollback, status
 from tideline.registry_view import describe_history, describe_status, describe_verdict
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_template(tmp_path_factory.mktemp("template"))
-
-
-@pytest.fixture
-def layout(template: Path, tmp_path: Path) -> Layout:
-    shutil.copytree(template, tmp_path / "project")
-    return Layout("rent", tmp_path / "project")
 
 
 def test_same_bundle_is_champion_already(layout: Layout) -> None:
     submit(layout, "good")
     again = submit(layout, "good")
     assert again.accepted and again.action == "already champion"
-    assert len(history(RENT, layout).entries) == 1 and len(status(RENT, layout).versions) == 1
+    assert len(history(layout).entries) == 1 and len(status(layout).versions) == 1
 
 
 def test_corrupt_challenger_and_corrupt_champion_are_refused_by_name(layout: Layout) -> None:
@@ -49,7 +38,7 @@ def test_corrupt_challenger_and_corrupt_champion_are_refused_by_name(layout: Lay
     (champion_bundle(layout) / "reference.json").write_bytes(b"x")
     with pytest.raises(TidelineError, match=rf"{first.version} is broken: reference\.json"):
         promote(RENT, PARAMS, layout)
-    assert any("reference.json" in text for text in status(RENT, layout).warnings)
+    assert any("reference.json" in text for text in status(layout).warnings)
     assert submit(layout, "good").action == "already champion"  # the same bundle mends its broken copy
     assert load_bundle(champion_bundle(layout)).digest == first.digest
     assert actions(layout) == ["promoted", "restored"]
@@ -62,17 +51,17 @@ def test_bundle_of_another_task_is_refused(layout: Layout) -> None:
 
 def test_rollback_walks_back_and_withdraws(layout: Layout) -> None:
     names = [submit(layout, name).version for name in ("poor", "good", "better")]
-    assert rollback(RENT, layout, reason="answers were odd").version == names[1]
-    assert rollback(RENT, layout).version == names[0]
+    assert rollback(layout, reason="answers were odd").version == names[1]
+    assert rollback(layout).version == names[0]
     with pytest.raises(TidelineError, match="no champion before"):
-        rollback(RENT, layout)
+        rollback(layout)
     verdict = submit(layout, "better")
     assert not verdict.accepted and "rolled back" in verdict.reasons[0] and "answers were odd" in verdict.reasons[0]
-    assert rollback(RENT, layout, to="v0003").version == names[2]
-    assert rollback(RENT, layout, to=names[2]).action == "already champion"
-    assert status(RENT, layout).previous == names[0]
+    assert rollback(layout, to="v0003").version == names[2]
+    assert rollback(layout, to=names[2]).action == "already champion"
+    assert status(layout).previous == names[0]
     with pytest.raises(TidelineError, match="no version 'v9'; there are: v0001-"):
-        rollback(RENT, layout, to="v9")
+        rollback(layout, to="v9")
 
 
 def test_rollback_to_a_broken_version_is_refused(layout: Layout) -> None:
@@ -80,7 +69,7 @@ def test_rollback_to_a_broken_version_is_refused(layout: Layout) -> None:
     second = submit(layout, "good").version
     (layout.registry / "versions" / first / "model.onnx").unlink()
     with pytest.raises(TidelineError, match=r"model\.onnx is missing|model\.onnx cannot be read"):
-        rollback(RENT, layout)
+        rollback(layout)
     assert champion_bundle(layout).name == second
 
 
@@ -88,7 +77,7 @@ KILLER = """
 import os, sys
 from pathlib import Path
 from tests.small_task import RENT, small_params
-from tideline import bundle, champion, ledger, registry
+from tideline import bundle, ledger, pointer, registry
 from tideline.layout import Layout
 
 step, params, layout = sys.argv[2], small_params(), Layout("rent", Path(sys.argv[1]))
@@ -109,10 +98,11 @@ elif step == "in the entry":
     ledger.os.fsync = cut
 elif step == "before the pointer":
     registry.move_pointer = die
-elif step == "in the pointer":
-    Path.replace = die
+elif step in ("in the parity sample", "in the pointer"):
+    replace, name = Path.replace, "champion.json" if step == "in the pointer" else "v0002"
+    Path.replace = lambda self, target: die() if target.name.startswith(name) else replace(self, target)
 elif step == "after the pointer":
-    champion.sync_folder = die
+    pointer.sync_folder = die
 registry.promote(RENT, params, layout)
 """
 
@@ -121,6 +111,7 @@ registry.promote(RENT, params, layout)
     ("step", "champion", "recorded"),
     [
         ("while copying", "v0001", ["promoted", "promoted"]),
+        ("in the parity sample", "v0001", ["promoted", "promoted"]),
         ("before the entry", "v0001", ["promoted", "promoted"]),
         ("in the entry", "v0001", ["promoted", "recovered", "promoted"]),
         ("before the pointer", "v0001", ["promoted", "promoted", "abandoned", "promoted"]),
@@ -138,17 +129,17 @@ def test_killed_promotion_leaves_a_whole_champion_and_can_be_repeated(
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert champion_bundle(layout).name.startswith(champion)
     load_bundle(champion_bundle(layout))
-    warnings = status(RENT, layout).warnings
+    warnings = status(layout).warnings
     assert any("never took effect" in text for text in warnings) is ("abandoned" in recorded)
     assert any("cut off" in text for text in warnings) is ("recovered" in recorded)
 
     verdict = promote(RENT, PARAMS, layout)
     assert verdict.accepted and champion_bundle(layout).name == verdict.version
     assert actions(layout) == recorded
-    state = status(RENT, layout)
+    state = status(layout)
     assert state.warnings == () and len(state.versions) == 2
     assert not list((layout.registry / "versions").glob(".*"))
-    assert rollback(RENT, layout).version.startswith("v0001")
+    assert rollback(layout).version.startswith("v0001")
 
 
 def test_two_promotions_at_once_wait_for_each_other(layout: Layout) -> None:
@@ -159,7 +150,7 @@ def test_two_promotions_at_once_wait_for_each_other(layout: Layout) -> None:
     ]
     errors = [run.communicate()[1].decode() for run in runs]
     assert [run.returncode for run in runs] == [0, 0], errors
-    assert actions(layout) == ["promoted"] and len(status(RENT, layout).versions) == 1
+    assert actions(layout) == ["promoted"] and len(status(layout).versions) == 1
 
 
 def test_readers_see_one_champion_or_the_other_during_swaps(layout: Layout) -> None:
@@ -177,8 +168,8 @@ def test_readers_see_one_champion_or_the_other_during_swaps(layout: Layout) -> N
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(5):
-        rollback(RENT, layout, to="v0001")
-        rollback(RENT, layout, to="v0002")
+        rollback(layout, to="v0001")
+        rollback(layout, to="v0002")
     stop.set()
     reader.join()
     assert not wrong and {name[:5] for name in seen} <= {"v0001", "v0002"}
@@ -192,12 +183,12 @@ def test_lost_pointer_or_lost_ledger_is_named_and_mended_by_name(layout: Layout)
         pointer.write_text(damage) if damage else pointer.unlink()
         with pytest.raises(TidelineError, match="rollback rent --to VERSION"):
             promote(RENT, PARAMS, layout)
-        assert rollback(RENT, layout, to="v0002").action == "rolled back"
+        assert rollback(layout, to="v0002").action == "rolled back"
         assert champion_bundle(layout).name.startswith("v0002")
     (layout.registry / "ledger.jsonl").unlink()
     with pytest.raises(TidelineError, match="one of them was lost"):
         promote(RENT, PARAMS, layout)
-    assert rollback(RENT, layout, to="v0002").accepted
+    assert rollback(layout, to="v0002").accepted
     assert submit(layout, "better").action == "already champion"
     shutil.rmtree(layout.registry / "versions")
     with pytest.raises(TidelineError, match="is gone"):
@@ -205,18 +196,18 @@ def test_lost_pointer_or_lost_ledger_is_named_and_mended_by_name(layout: Layout)
 
 
 def test_views_say_what_a_person_needs(layout: Layout) -> None:
-    assert describe_status(RENT, layout) == "rent: no champion"
-    assert "nothing was ever promoted" in describe_history(RENT, layout)
+    assert describe_status(layout) == "rent: no champion"
+    assert "nothing was ever promoted" in describe_history(layout)
     text = describe_verdict(submit(layout, "good"))
     assert text.startswith("promoted: v0001-") and "naive" in text
     assert describe_verdict(submit(layout, "poor")).startswith("refused: bundle ")
     submit(layout, "better")
-    described = describe_status(RENT, layout)
+    described = describe_status(layout)
     assert "champion v0002-" in described and "goes back to v0001-" in described and "* v0002-" in described
-    told = describe_history(RENT, layout)
+    told = describe_history(layout)
     assert told.count("promoted") == 2 and "- it is not better" in told
     assert "already champion" in describe_verdict(submit(layout, "better"))
-    assert "from v0002-" in describe_verdict(rollback(RENT, layout))
+    assert "from v0002-" in describe_verdict(rollback(layout))
 
 
 def test_history_is_plain_json_a_line(layout: Layout) -> None:

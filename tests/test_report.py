@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.evaluation_tasks import HARBOUR, STAMPS, make_harbour, make_stamps
-from tests.finished_run import finish_run, strip_text
+from tests.finished_run import finish_run
+from tests.pages import Tags, browse, strip_text
 from tideline.evaluate import evaluate
 from tideline.params import Evaluation, load_params
 from tideline.report.classification import draw_image, image_side
@@ -27,28 +26,6 @@ PARAMS = replace(
 )
 ALWAYS = {"leaderboard", "ladder", "agreement", "predicted", "residuals", "coverage", "importance", "slices", "misses",
           "learning", "serve", "provenance"}  # fmt: skip
-
-
-class Tags(HTMLParser):
-    """Collects ids and attributes, and fails on tags that do not close in order."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.ids: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(name, value or "") for name, value in attrs]
-        self.ids += [value or "" for name, value in attrs if name == "id"]
-        if tag not in ("meta", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +105,7 @@ def test_a_browser_draws_it(pages: dict[str, Path], chromium: str, tmp_path: Pat
     page = tmp_path / "page.html"
     page.write_text(pages[name].read_text().replace('<html lang="en">', f'<html lang="en" data-look="{look}">'))
     picture = tmp_path / "page.png"
-    _browse(chromium, tmp_path, page, f"--screenshot={picture}", "--window-size=1280,3600", "--hide-scrollbars")
+    browse(chromium, tmp_path, page, f"--screenshot={picture}", "--window-size=1280,3600", "--hide-scrollbars")
     with Image.open(picture) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert pixels.shape == (3600, 1280, 3)
@@ -150,17 +127,11 @@ def test_nothing_sticks_out(pages: dict[str, Path], chromium: str, tmp_path: Pat
       document.title = `wide=${root.scrollWidth - root.clientWidth} flat=${flat.length} look=${root.dataset.look}`;
     })</script></body>"""
     page.write_text(pages["harbour"].read_text().replace("</body>", probe))
-    dom = _browse(chromium, tmp_path, page, "--dump-dom", f"--window-size={width},900")
+    dom = browse(chromium, tmp_path, page, "--dump-dom", f"--window-size={width},900")
     title = re.search(r"<title>(.*?)</title>", dom)
     assert title is not None
     assert title.group(1).startswith("wide=0 flat=0 look=")
     assert title.group(1).endswith(("dark", "light"))
-
-
-def _browse(chromium: str, folder: Path, page: Path, *flags: str) -> str:
-    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
-               f"--user-data-dir={folder / 'profile'}", *flags, page.as_uri()]  # fmt: skip
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 @pytest.mark.parametrize(

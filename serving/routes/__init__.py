@@ -6,6 +6,7 @@ from serving.routes.explain import ExplainRoutes
 from serving.routes.feedback import FeedbackRoutes
 from serving.routes.model import ModelRoutes
 from serving.routes.predict import PredictRoutes
+from serving.routes.versions import VersionRoutes
 from serving.routing import Route
 from serving.worker import Worker
 
@@ -15,4 +16,6 @@ def list_routes(worker: Worker) -> list[Route]:
     routes = [*PredictRoutes(worker).routes, *ExplainRoutes(worker).routes, *ModelRoutes(worker).routes]
     if worker.log is not None:
         routes += FeedbackRoutes(worker, worker.log).routes
+    if worker.versions.layout is not None:
+        routes += VersionRoutes(worker, worker.versions.layout).routes
     return routes

@@ -35,7 +35,7 @@ class ExplainRoutes:
     async def _explain(self, request: Request) -> Answer:
         settings = self._worker.settings
         body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
-        explainer = await self._find_explainer(self._worker.choose(request)[0])
+        explainer = await self._find_explainer(self._worker.versions.current.champion.champion)
         asked = explainer.decode(body)
         if self._waiting >= WAITING:
             message = f"{self._waiting} explanations are under way already; try again later"

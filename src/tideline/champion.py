@@ -1,23 +1,14 @@
-"""Versions on the disk, and the pointer that says which of them is champion."""
+"""Versions on the disk, and which of them is champion."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
-from tideline.bundle import Bundle, copy_bundle, load_bundle, sync_folder, to_json, write_durably
-from tideline.contracts import TidelineError
+from tideline.bundle import MANIFEST, Bundle, copy_bundle, load_bundle
+from tideline.contracts import Manifest, TidelineError
 from tideline.layout import Layout
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """What champion.json says: the version, its digest, and the ledger entry that made it champion."""
-
-    version: str
-    digest: str
-    seq: int
+from tideline.pointer import read_pointer
 
 
 def champion_bundle(layout: Layout) -> Path:
@@ -36,28 +27,13 @@ def champion_bundle(layout: Layout) -> Path:
     return path
 
 
-def read_pointer(layout: Layout) -> Pointer | None:
-    """The champion pointer; None if nothing was ever promoted."""
-    place = layout.registry / "champion.json"
+def read_manifest(layout: Layout, version: str) -> Manifest:
+    """The manifest of a version, as it lies there: nothing is verified. Raises TidelineError."""
+    place = versions_folder(layout) / version / MANIFEST
     try:
-        raw = json.loads(place.read_bytes())
-        return Pointer(str(raw["version"]), str(raw["digest"]), int(raw["seq"]))
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise TidelineError(
-            f"{place} cannot be read ({error}); name the champion again: `tideline rollback {layout.task} --to VERSION`"
-        ) from error
-
-
-def move_pointer(layout: Layout, pointer: Pointer) -> None:
-    """Swap champion.json; a reader sees the old pointer or the new one."""
-    place = layout.registry / "champion.json"
-    temporary = place.with_name(".champion.json.tmp")
-    content = to_json({"version": pointer.version, "digest": pointer.digest, "seq": pointer.seq}, str(place))
-    write_durably(temporary, content)
-    temporary.replace(place)
-    sync_folder(place.parent)
+        return Manifest.from_dict(json.loads(place.read_bytes()))
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise TidelineError(f"{place} cannot be read ({error}); restore it from a backup") from error
 
 
 def store_version(layout: Layout, bundle: Bundle) -> str:

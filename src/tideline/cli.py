@@ -14,6 +14,7 @@ from tideline.keys_cli import add_key_verbs
 from tideline.layout import Layout
 from tideline.params import load_params
 from tideline.predlog_cli import add_log_verbs
+from tideline.registry_cli import add_registry_verbs
 
 # Stages of the graph that need nothing but the task: verb -> (module, function).
 _TASK_STAGES = {
@@ -73,17 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     blend.add_argument("task")
     blend.set_defaults(run=_blend)
 
-    for verb, text in (
-        ("promote", "make the bundle champion if it passes the gate"),
-        ("rollback", "point back to the previous champion, or to a named version"),
-        ("status", "show the champion and the versions"),
-        ("history", "show the ledger"),
-    ):
-        command = verbs.add_parser(verb, help=text)
-        command.add_argument("task")
-        if verb == "rollback":
-            command.add_argument("--to", help="version to go back to")
-        command.set_defaults(run=_registry)
+    add_registry_verbs(verbs)
     add_log_verbs(verbs)
     add_key_verbs(verbs)
     return parser
@@ -123,23 +114,6 @@ def _blend(arguments: argparse.Namespace) -> None:
     task = catalog.get_task(arguments.task)
     blend(task, params, Layout(task.name))
     export(task, params, Layout(task.name), "blend")
-
-
-def _registry(arguments: argparse.Namespace) -> int:
-    from tideline import registry
-    from tideline.registry_view import describe_history, describe_status, describe_verdict
-
-    task = catalog.get_task(arguments.task)
-    layout = Layout(task.name)
-    if arguments.verb == "promote":
-        verdict = registry.promote(task, load_params(), layout)
-        print(describe_verdict(verdict))
-        return 0 if verdict.accepted else 1
-    if arguments.verb == "rollback":
-        print(describe_verdict(registry.rollback(task, layout, arguments.to)))
-        return 0
-    print(describe_status(task, layout) if arguments.verb == "status" else describe_history(task, layout))
-    return 0
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from tideline.params import Params
 from tideline.predictor import Prediction, Predictor, columns_from_frame
 from tideline.progress import stage
 from tideline.report import Evidence, write_plots, write_report
-from tideline.scoring import Columns, describe, measure_speed, score_coverage, score_importance, score_part, score_test
+from tideline.scoring import Columns, describe, score_coverage, score_importance, score_part, score_test
 from tideline.slices import score_slices
+from tideline.speed import measure_speed
 
 BASELINES = ("naive", "linear")
 

@@ -1,9 +1,12 @@
-"""Files that are whole or not there: written under another name, then renamed."""
+"""Files and folders that are whole or not there: written under another name, then renamed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,23 @@ def write_json(path: Path, value: Any) -> None:
     """`value` as indented JSON."""
     text = json.dumps(value, indent=1, default=_plain) + "\n"
     write_file(path, lambda part: part.write_text(text))
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """An empty folder that takes the place of `path` when the block ends well, and goes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    old = fresh.with_name(fresh.name + "-old")
+    try:
+        yield fresh
+        fresh.chmod(0o755)
+        if path.exists():
+            path.rename(old)
+        fresh.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _plain(value: Any) -> Any:

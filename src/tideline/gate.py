@@ -58,8 +58,13 @@ class Gain:
     high: float
 
 
-def judge(task: Task, params: Params, layout: Layout, challenger: Bundle, champion: Bundle | None) -> Judgement:
-    """Compare on the current holdout. Raises TidelineError if the holdout or a bundle cannot be read."""
+def judge(
+    task: Task, params: Params, layout: Layout, challenger: Bundle, champion: Bundle | None, on_trial: bool = False
+) -> Judgement:
+    """Compare on the current holdout. `on_trial`: it need not be better than the champion, only not worse beyond noise.
+
+    Raises TidelineError if the holdout or a bundle cannot be read.
+    """
     manifest = challenger.manifest
     holdout = read_holdout(task, layout)
     score = "rmse" if task.problem == "regression" else "log_loss"
@@ -99,10 +104,13 @@ def judge(task: Task, params: Params, layout: Layout, challenger: Bundle, champi
         gain = bootstrap_gain(other, losses, score, params.gate.confidence, params.seed)
         evidence[name] = _score(other, score)
         evidence[f"gain_over_{name}"] = {"mean": gain.mean, "low": gain.low, "high": gain.high}
-        if not gain.low > 0:
+        may_equal = on_trial and name == "champion"
+        fails = gain.high < 0 if may_equal else not gain.low > 0
+        if fails:
+            verb, bound = ("worse", gain.high) if may_equal else ("not better", gain.low)
             reasons.append(
-                f"it is not better than the {name} beyond noise: {score} {evidence['challenger']:,.6g} against "
-                f"{evidence[name]:,.6g}, gain {gain.mean:,.4g}, {params.gate.confidence:.0%} bound {gain.low:,.4g}"
+                f"it is {verb} than the {name} beyond noise: {score} {evidence['challenger']:,.6g} against "
+                f"{evidence[name]:,.6g}, gain {gain.mean:,.4g}, {params.gate.confidence:.0%} bound {bound:,.4g}"
             )
     if "champion" in rivals:
         worse, table = _check_slices(task, params, holdout, rivals["champion"], losses, score)

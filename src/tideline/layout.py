@@ -25,7 +25,7 @@ class Layout:
 
     @property
     def data_docs(self) -> Path:
-        """Folder of Great Expectations' pages."""
+        """Folder of index.html, what validation found, and Great Expectations' own pages."""
         return self.root / "reports" / self.task / "data_docs"
 
     @property

@@ -59,6 +59,16 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Rollout:
+    share: float
+    error: float
+    latency: float
+    failures: float
+    confidence: float
+    least: int
+
+
+@dataclass(frozen=True)
 class Params:
     tasks: tuple[str, ...]
     source: Literal["auto", "folder", "external", "download", "simulator"]
@@ -74,6 +84,7 @@ class Params:
     export: Export
     evaluation: Evaluation
     gate: Gate
+    rollout: Rollout
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

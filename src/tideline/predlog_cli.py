@@ -108,7 +108,8 @@ def _status(arguments: argparse.Namespace) -> None:
 
 def _champion_columns(task: str) -> tuple[Column, ...] | None:
     from tideline.bundle import load_bundle
-    from tideline.champion import champion_bundle, read_pointer
+    from tideline.champion import champion_bundle
+    from tideline.pointer import read_pointer
 
     layout = Layout(task)
     return None if read_pointer(layout) is None else load_bundle(champion_bundle(layout)).manifest.columns

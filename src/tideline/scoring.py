@@ -1,8 +1,7 @@
-"""What is measured of a predictor on a set of rows: errors, coverage, importances, speed."""
+"""What is measured of a predictor on a set of rows: errors, coverage, importances."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +12,6 @@ from tideline.contracts import Task
 from tideline.params import Params
 from tideline.predictor import Prediction, Predictor
 
-SINGLE_ROWS, BATCH_ROWS, BATCHES = 200, 1_000, 3
 IMPORTANCE_REPEATS, IMPORTANCE_BUDGET, IMPORTANCE_ROWS = 3, 18_000, (300, 1_000)  # budget: rows predicted in all
 
 Columns = Mapping[str, np.ndarray]
@@ -85,19 +83,6 @@ def score_importance(
     return {name: {"mean": spread.mean, "std": spread.std} for name, spread in found.items()}
 
 
-def measure_speed(predictor: Predictor, columns: Columns) -> dict[str, Any]:
-    """Median latency of one row and of a batch (µs), and rows a second in batches, through the predictor."""
-    n = len(next(iter(columns.values())))
-    singles = [{name: values[i % n : i % n + 1] for name, values in columns.items()} for i in range(SINGLE_ROWS)]
-    batch = {name: np.resize(values, BATCH_ROWS) for name, values in columns.items()}
-    for row in singles[:20]:
-        predictor.predict(row)
-    row_us = float(np.median([_microseconds(predictor, row) for row in singles]))
-    batch_us = float(np.median([_microseconds(predictor, batch) for _ in range(BATCHES)]))
-    rate = BATCH_ROWS / batch_us * 1e6
-    return {"latency_us": {"row": row_us, "batch": batch_us}, "rows_per_second": rate}
-
-
 def describe(task: Task, scores: Mapping[str, Any]) -> str:
     """The headline in words."""
     if task.problem == "regression":
@@ -107,9 +92,3 @@ def describe(task: Task, scores: Mapping[str, Any]) -> str:
     low, high = scores["accuracy_ci95"]
     interval = f"(95 % interval {low:.4f} to {high:.4f})"
     return f"accuracy {scores['accuracy']:.4f} {interval}, log loss {scores['log_loss']:.4f}"
-
-
-def _microseconds(predictor: Predictor, columns: Columns) -> float:
-    start = time.perf_counter()
-    predictor.predict(columns)
-    return (time.perf_counter() - start) * 1e6

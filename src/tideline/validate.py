@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from tideline.contracts import Task, TidelineError
-from tideline.data import hash_file
-from tideline.expectations import Breach, derive_checks, run_checks
+from tideline.data import hash_file, read_manifest
+from tideline.data_docs import make_offline, render_page
+from tideline.expectations import run_checks
+from tideline.files import replace_folder
 from tideline.layout import Layout
 from tideline.params import Params
 from tideline.progress import stage
+from tideline.rules import Check, Finding, derive_checks
 
 
 def validate(task: Task, params: Params, layout: Layout) -> None:
@@ -27,18 +32,20 @@ def validate(task: Task, params: Params, layout: Layout) -> None:
         evidence.unlink(missing_ok=True)
         frame = pd.read_parquet(data)
         checks = derive_checks(task, frame)
-        breaches = run_checks(task.name, frame, checks, layout.data_docs)
-        log.say(f"{len(checks)} rules on {len(frame):,} rows; pages in {layout.data_docs}")
-        warnings = [breach for breach in breaches if breach.check.severity == "warning"]
-        errors = [breach for breach in breaches if breach.check.severity == "error"]
-        for breach in warnings:
-            log.say(f"warning: {breach}")
+        findings = inspect(task, frame, checks, layout)
+        page = layout.data_docs / "index.html"
+        log.say(f"{len(checks)} rules on {len(frame):,} rows; page: {page}")
+        broken = [finding for finding in findings if not finding.holds]
+        warnings = [finding for finding in broken if finding.check.severity == "warning"]
+        errors = [finding for finding in broken if finding.check.severity == "error"]
+        for finding in warnings:
+            log.say(f"warning: {finding}")
         if errors:
-            raise TidelineError(_explain(task, errors, str(layout.data_docs)))
+            raise TidelineError(_explain(task, errors, page))
         record = {
             "passed": True,
             "rules": len(checks),
-            "warnings": [breach.to_dict() for breach in warnings],
+            "warnings": [finding.to_dict() for finding in warnings],
             "data_sha256": hash_file(data),
         }
         evidence.parent.mkdir(parents=True, exist_ok=True)
@@ -48,10 +55,27 @@ def validate(task: Task, params: Params, layout: Layout) -> None:
         log.say(f"passed, {len(warnings)} warnings; written to {evidence}")
 
 
-def _explain(task: Task, errors: list[Breach], docs: str) -> str:
-    lines = "".join(f"  - {breach}\n" for breach in errors)
+def inspect(task: Task, frame: pd.DataFrame, checks: Sequence[Check], layout: Layout) -> list[Finding]:
+    """What the checks come to; the pages that show it take the place of the former ones, whole."""
+    with replace_folder(layout.data_docs) as docs:
+        theirs = docs / "great_expectations"
+        findings = run_checks(task.name, frame, checks, theirs)
+        make_offline(theirs)
+        names = {"validations": "Result of this run", "expectations": "Suite of expectations"}
+        links = [
+            (name, page.relative_to(docs).as_posix())
+            for folder, name in names.items()
+            for page in (theirs / folder).rglob("*.html")
+        ]
+        page = render_page(task, frame, findings, read_manifest(layout), links)
+        (docs / "index.html").write_text(page, encoding="utf-8")
+    return findings
+
+
+def _explain(task: Task, errors: list[Finding], page: Path) -> str:
+    lines = "".join(f"  - {finding}\n" for finding in errors)
     return (
         f"the raw data of {task.name} breaks {len(errors)} rules:\n{lines}"
         f"Repair the data and fetch again, or change the column in tasks/{task.name}.py (its range, or its "
-        f'severity to "warning") if the rule is wrong. Pages: {docs}'
+        f'severity to "warning") if the rule is wrong. Page: {page}'
     )

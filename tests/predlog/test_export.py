@@ -14,10 +14,10 @@ import pytest
 
 from tests.predlog.samples import COLUMNS, START, make_pets, make_rents, stored_ids
 from tideline.bundle import write_bundle
-from tideline.champion import Pointer, move_pointer
 from tideline.cli import main
 from tideline.contracts import Column, Manifest, TidelineError
 from tideline.layout import Layout
+from tideline.pointer import Pointer, move_pointer
 from tideline.predlog import Label, Store, journal_folder, mint_ids, open_store, store_url
 from tideline.predlog.export import parse_age, parse_time
 from tideline.predlog.journal import Journal

@@ -64,6 +64,14 @@ def check_log(url: str, hammer: Hammer, lost: int = 0) -> None:
     assert {told.status for told in hammer.told} <= {200, 503}
 
 
+def wait_until_sound(server: RealServer, hammer: Hammer, home: Path) -> None:
+    """The store is back: the server is ready, answers, and has moved its journal into the store."""
+    wait_for(lambda: server.client.get("/readyz").status_code == 200)
+    seen = len(hammer.answered)
+    wait_for(lambda: len(hammer.answered) > seen + 100)
+    wait_for(lambda: not list((home / "journal").glob("*.journal")))
+
+
 def statuses_since(hammer: Hammer, start: int) -> set[int]:
     return {told.status for told in hammer.told[start:]}
 
@@ -137,10 +145,7 @@ def test_postgresql_stops_and_starts(
             wait_for(lambda: len(hammer.told) > seen + 300)
             assert statuses_since(hammer, seen + 50) == ({200} if journal == "on" else {503})
             postgres.start()
-            wait_for(lambda: server.client.get("/readyz").status_code == 200)
-            seen = len(hammer.answered)
-            wait_for(lambda: len(hammer.answered) > seen + 100)
-            wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+            wait_until_sound(server, hammer, tmp_path)
         assert not hammer.broken
         assert "Traceback" not in server.log
     check_log(url, hammer, lost=2)
@@ -162,10 +167,7 @@ def test_postgresql_does_not_answer(
                 assert server.client.get("/livez").status_code == 200
             finally:
                 postgres.freeze(False)
-            wait_for(lambda: server.client.get("/readyz").status_code == 200)
-            seen = len(hammer.answered)
-            wait_for(lambda: len(hammer.answered) > seen + 100)
-            wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
+            wait_until_sound(server, hammer, tmp_path)
         assert not hammer.broken
     check_log(url, hammer, lost=3)
 

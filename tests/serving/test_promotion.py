@@ -37,7 +37,7 @@ def test_the_gate_moves_what_is_served(project: Path) -> None:
             wait_for(lambda: serves(served[1]))
             assert not submit(layout, "good").accepted
             assert serves(served[1])
-            assert rollback(RENT, layout).version == served[0]
+            assert rollback(layout).version == served[0]
             wait_for(lambda: serves(served[0]))
         assert not hammer.broken
         assert {told.status for told in hammer.told} == {200}

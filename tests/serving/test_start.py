@@ -17,6 +17,8 @@ from tests.serving.real_server import ROOT, RealServer, clean_environment
 from tests.serving.small_bundle import ROW
 from tideline.bundle import Bundle, copy_bundle
 from tideline.layout import Layout
+from tideline.ledger import append_entry
+from tideline.pointer import Pointer, move_pointer
 
 FORBIDDEN = (
     "pandas", "sklearn", "scipy", "torch", "tensorflow", "keras", "lightgbm", "onnx", "skl2onnx", "evidently",
@@ -37,8 +39,8 @@ def registry(tmp_path: Path, regression_bundle: Bundle) -> Path:
     version = f"v0001-{regression_bundle.digest[:8]}"
     (layout.registry / "versions").mkdir(parents=True)
     copy_bundle(regression_bundle, layout.registry / "versions" / version)
-    pointer = {"version": version, "digest": regression_bundle.digest, "seq": 1}
-    (layout.registry / "champion.json").write_text(json.dumps(pointer))
+    append_entry(layout.registry / "ledger.jsonl", "promoted", version, regression_bundle.digest)
+    move_pointer(layout, Pointer(version, regression_bundle.digest, 1))
     return tmp_path
 
 
@@ -65,7 +67,15 @@ def test_a_champion_that_was_not_promoted_is_refused(registry: Path) -> None:
     pointer.write_text(json.dumps({**json.loads(pointer.read_text()), "digest": "0" * 64}))
     done = start(registry, "--task", "toy")
     assert done.returncode == 1
-    assert f"but {'0' * 64} was promoted" in done.stderr
+    assert f"with digest {'0' * 64}, the ledger's champion is" in done.stderr
+
+
+def test_a_truncated_ledger_is_refused(registry: Path) -> None:
+    ledger = registry / "registry/toy/ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-20])
+    done = start(registry, "--task", "toy")
+    assert done.returncode == 1
+    assert "the ledger ends at 0" in done.stderr and "tideline rollback toy --to VERSION" in done.stderr
 
 
 def test_bentoml_itself_refuses_a_broken_champion_at_once(registry: Path) -> None:

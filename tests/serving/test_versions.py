@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import ROW, expected_value
 from tests.serving.toy_registry import ToyRegistry
 from tests.wait import wait_for
+from tideline.pointer import Pointer, move_pointer
 
 
 @pytest.fixture
@@ -83,7 +85,18 @@ def damage(registry: ToyRegistry, fault: str) -> str:
         return "model.onnx has sha256"
     if fault == "digest":
         registry.point_to(1, digest="f" * 64)
-        return "was promoted"
+        return f"with digest {'f' * 64}, the ledger's champion is"
+    if fault == "ledger":
+        pointer = Pointer(registry.versions[1], registry.digests[1], 7)  # nothing in the ledger says so
+        move_pointer(registry.layout, pointer)
+        return "comes from entry 7, the ledger ends at 1"
+    if fault == "answers":
+        sample = registry.layout.registry / "parity" / f"{registry.versions[1]}.json"
+        content = json.loads(sample.read_text())
+        content["answers"][3] += 1.0
+        sample.write_text(json.dumps(content))
+        registry.point_to(1)
+        return "fails parity: served, row 3 of its sample gives"
     if fault == "gone":
         shutil.rmtree(registry.folder(1))
         registry.point_to(1)
@@ -92,7 +105,7 @@ def damage(registry: ToyRegistry, fault: str) -> str:
     return "cannot be read"
 
 
-@pytest.mark.parametrize("fault", ["model", "digest", "gone", "pointer"])
+@pytest.mark.parametrize("fault", ["model", "digest", "gone", "pointer", "ledger", "answers"])
 def test_what_cannot_be_served_leaves_the_old_version(registry: ToyRegistry, following: RealServer, fault: str) -> None:
     with Hammer(following.port, clients=2) as hammer:
         said = damage(registry, fault)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tideline.contracts import BuildContext
 from tideline.families.onnx import Net
 
 
@@ -46,6 +47,22 @@ class Weights:
     frequency: np.ndarray | None
     phase: np.ndarray | None
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+
+
+class Core:
+    """What a core of either framework keeps of its recipe and context; an epoch's callback is not stored with it."""
+
+    def __init__(self, recipe: Recipe, context: BuildContext) -> None:
+        self.recipe = recipe
+        self.problem = context.problem
+        self.seed = context.seed
+        self.threads = context.threads
+        self.asked = context.device
+        self.time_ordered = context.time_ordered
+        self.callback = context.epoch_callback
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "callback": None}
 
 
 def emit_mlp(net: Net, x: str, weights: Weights, activation: str, classes: int) -> str:

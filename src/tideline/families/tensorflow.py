@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tideline.contracts import BuildContext, TidelineError
+from tideline.contracts import TidelineError
 from tideline.families.keras_bench import open_bench, start_keras
-from tideline.families.mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
+from tideline.families.mlp import Core, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
 from tideline.families.onnx import Net
 
 CHUNK = 4096  # rows predicted at a time
@@ -24,17 +24,8 @@ def choose_device(tf: Any, asked: str) -> str:
     return "cuda" if asked != "cpu" and present else "cpu"
 
 
-class KerasCore:
+class KerasCore(Core):
     """`recipe.members` perceptrons; learns with AdamW and 1cycle, stops early, restores the best weights."""
-
-    def __init__(self, recipe: Recipe, context: BuildContext) -> None:
-        self.recipe = recipe
-        self.problem = context.problem
-        self.seed = context.seed
-        self.threads = context.threads
-        self.asked = context.device
-        self.time_ordered = context.time_ordered
-        self.callback = context.epoch_callback
 
     def fit(self, X: np.ndarray, z: np.ndarray) -> None:
         tf, _ = start_keras(self.threads)
@@ -94,6 +85,3 @@ class KerasCore:
 
     def emit(self, net: Net, x: str) -> str:
         return emit_mlp(net, x, self.weights_, "relu", self.classes_)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "callback": None}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tideline.contracts import BuildContext, TidelineError
-from tideline.families.mlp import Recipe, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
+from tideline.contracts import TidelineError
+from tideline.families.mlp import Core, Weights, cosine_rate, draw_batches, draw_layers, emit_mlp, part_validation
 from tideline.families.onnx import Net
 
 CHUNK = 4096  # rows predicted at a time
@@ -24,17 +24,8 @@ def choose_device(asked: str) -> str:
     return "cuda" if asked != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-class TorchCore:
+class TorchCore(Core):
     """`recipe.members` perceptrons; learns with AdamW and 1cycle, stops early, keeps the best weights."""
-
-    def __init__(self, recipe: Recipe, context: BuildContext) -> None:
-        self.recipe = recipe
-        self.problem = context.problem
-        self.seed = context.seed
-        self.threads = context.threads
-        self.asked = context.device
-        self.time_ordered = context.time_ordered
-        self.callback = context.epoch_callback
 
     def fit(self, X: np.ndarray, z: np.ndarray) -> None:
         import torch
@@ -165,6 +156,3 @@ class TorchCore:
         layers = tuple((arrays[i], arrays[i + 1]) for i in range(first, len(arrays), 2))
         frequency, phase = (arrays[0], arrays[1]) if first else (None, None)
         return Weights(frequency, phase, layers)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "callback": None}

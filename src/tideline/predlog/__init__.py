@@ -39,6 +39,7 @@ from tideline.predlog.records import (
     to_rows,
 )
 from tideline.predlog.replay import Replay
+from tideline.predlog.tally import Moments, Tally, tally
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "Label",
     "LabelAnswer",
     "LiveError",
+    "Moments",
     "Pruned",
     "QueueFull",
     "Receipt",
@@ -59,6 +61,7 @@ __all__ = [
     "Role",
     "Store",
     "StoreUnavailable",
+    "Tally",
     "Writer",
     "WriterState",
     "journal_folder",
@@ -135,6 +138,10 @@ class Store:
     def live_error(self, task: str, since: int | None = None, until: int | None = None) -> list[LiveError]:
         """See `live.live_error`."""
         return live_error(self.database, task, since, until)
+
+    def tally(self, task: str, since: int) -> list[Tally]:
+        """See `tally.tally`."""
+        return tally(self.database, task, since)
 
     def counts(self) -> list[Count]:
         """What is in the log, by task, version and role."""

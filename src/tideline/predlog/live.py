@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tideline.predlog.database import Database
-from tideline.predlog.tables import labels, predictions
+from tideline.predlog.tables import labelled_id, labels, predictions
 
 _Z = 1.959963984540054
 _BATCH = 10_000
@@ -68,7 +68,7 @@ def live_error(database: Database, task: str, since: int | None = None, until: i
     intervals = sa.cast(_P.intervals, sa.Text)
     labelled = (
         sa.select(_P.version, _P.role, _P.prediction, _L.label, _P.predicted_class, _L.label_class, intervals)
-        .join(labels, sa.and_(_L.prediction_id == _P.prediction_id, _L.is_current))
+        .join(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current))
         .where(*conditions)
     )  # fmt: skip
     with database.snapshot() as connection:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from tideline.contracts import Column, TidelineError
 from tideline.predlog.database import Database
 from tideline.predlog.records import Role
-from tideline.predlog.tables import labels, predictions
+from tideline.predlog.tables import labelled_id, labels, predictions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCH = 10_000
 FEATURE = "features."  # what the expanded columns' names begin with, so that none meets a column of the log
 _P, _L = predictions.c, labels.c
-_LATEST = predictions.outerjoin(labels, sa.and_(_L.prediction_id == _P.prediction_id, _L.is_current))
+_LATEST = predictions.outerjoin(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current))
 
 
 def _text(column: sa.Column[Any]) -> sa.ColumnElement[str]:

@@ -54,3 +54,9 @@ labels = sa.Table(
         postgresql_where=sa.text("is_current"),
     ),
 )
+
+# Whose label counts for a row: a shadow's request is the prediction that it was made beside.
+labelled_id = sa.case(
+    (predictions.c.role == "shadow", predictions.c.request_id),
+    else_=predictions.c.prediction_id,
+)

@@ -1,0 +1,151 @@
+"""The versions of the registry: what there is and how it does, for anybody; to change it, for an admin's key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any
+
+import msgspec
+
+from serving.asgi import Answer, read_json
+from serving.decode_errors import explain_malformed, split_error
+from serving.errors import Refusal
+from serving.routing import Request, Route
+from serving.worker import Worker
+from tideline.champion import read_manifest
+from tideline.contracts import TidelineError
+from tideline.layout import Layout
+from tideline.live_report import measure_trial
+from tideline.pointer import read_pointer
+from tideline.predlog import StoreUnavailable
+from tideline.registry import rollback, status
+from tideline.rollout import end_trial, promote_canary, set_share
+from tideline.verdict import Verdict
+
+FRESH_SECONDS = 1.0  # pages ask often; log and disk are asked no oftener than that
+
+logger = logging.getLogger("bentoml.tideline")
+
+
+class Act(msgspec.Struct, forbid_unknown_fields=True):
+    """What an admin asks for: a version, and why."""
+
+    version: str
+    reason: str = ""
+
+
+class ShareAct(Act, kw_only=True):
+    """The same with a share of the requests."""
+
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
+
+
+class VersionRoutes:
+    """Only where there is a registry."""
+
+    def __init__(self, worker: Worker, layout: Layout) -> None:
+        self._worker, self._layout = worker, layout
+        self._models: dict[str, dict[str, Any]] = {}
+        self._listed = -FRESH_SECONDS, b""
+        acts: dict[str, tuple[Callable[[Any, dict[str, Any]], Verdict], type[Act]]] = {
+            "promote": (self._promote, Act),
+            "rollback": (self._rollback, Act),
+            "share": (self._share, ShareAct),
+            "end": (self._end, Act),
+        }
+        self.routes = [Route("/versions", "GET", self._list)]
+        for name, (act, form) in acts.items():
+            handle = partial(self._act, act, msgspec.json.Decoder(form))
+            self.routes.append(Route(f"/versions/{name}", "POST", handle, needs="admin"))
+
+    async def _list(self, request: Request) -> Answer:
+        if time.monotonic() - self._listed[0] >= FRESH_SECONDS:
+            told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+            self._listed = time.monotonic(), msgspec.json.encode(told)
+        return Answer(200, self._listed[1])
+
+    async def _act(
+        self, act: Callable[[Any, dict[str, Any]], Verdict], decoder: msgspec.json.Decoder[Any], request: Request
+    ) -> Answer:
+        settings = self._worker.settings
+        body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
+        try:
+            asked = decoder.decode(body)
+        except msgspec.ValidationError as error:
+            text, place = split_error(str(error))
+            raise Refusal(422, place.lstrip(".") or "body", text.replace("`", "")) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise explain_malformed(error, body, "version") from None
+        by = {"by": request.key}
+        try:
+            verdict = await asyncio.get_running_loop().run_in_executor(None, act, asked, by)
+        except TidelineError as error:
+            said = str(error).replace(f"{settings.home}/", "")
+            raise Refusal(409, "version", said) from error
+        logger.warning("%s: %s %s by key %r", self._layout.task, verdict.action, verdict.version, request.key)
+        self._listed = -FRESH_SECONDS, b""
+        done = {"action": verdict.action, "version": verdict.version, "reasons": verdict.reasons}
+        return Answer(200, msgspec.json.encode(done))
+
+    def _promote(self, asked: Act, by: dict[str, Any]) -> Verdict:
+        return promote_canary(self._layout, asked.version, asked.reason, {**by, "live": self._measure()})
+
+    def _rollback(self, asked: Act, by: dict[str, Any]) -> Verdict:
+        return rollback(self._layout, asked.version, asked.reason, by)
+
+    def _share(self, asked: ShareAct, by: dict[str, Any]) -> Verdict:
+        return set_share(self._layout, asked.version, asked.share, by)
+
+    def _end(self, asked: Act, by: dict[str, Any]) -> Verdict:
+        return end_trial(self._layout, asked.version, asked.reason, {**by, "live": self._measure()})
+
+    def _describe(self) -> dict[str, Any]:
+        state, served = status(self._layout), self._worker.versions.describe()
+        roles = {c["version"]: c for c in served["challengers"]}
+        versions = [
+            {
+                "version": name,
+                "role": "champion" if name == state.champion else roles.get(name, {}).get("role"),
+                "was_champion": name in state.line,
+                **self._describe_model(name),
+            }
+            for name in reversed(state.versions)
+        ]
+        home = f"{self._worker.settings.home}/"
+        return {
+            "task": state.task,
+            "champion": state.champion,
+            "since": state.since,
+            "previous": state.previous,
+            "router": served["router"],
+            "pending_error": served["pending_error"],
+            "challengers": served["challengers"],
+            "versions": versions,
+            "live": self._measure(),
+            "warnings": [text.replace(home, "") for text in state.warnings],
+        }
+
+    def _describe_model(self, version: str) -> dict[str, Any]:
+        if version not in self._models:
+            try:
+                manifest = read_manifest(self._layout, version)
+            except TidelineError:
+                return {"error": "its manifest cannot be read"}
+            test = manifest.metrics.get("test", {})
+            score = "rmse" if manifest.problem == "regression" else "accuracy"
+            told = {"model": manifest.model, "created": manifest.created, "metric": score, "score": test.get(score)}
+            self._models[version] = told
+        return self._models[version]
+
+    def _measure(self) -> dict[str, Any] | None:
+        pointer = read_pointer(self._layout)
+        if self._worker.log is None or pointer is None:
+            return None
+        try:
+            return measure_trial(self._worker.store, self._layout, pointer)
+        except StoreUnavailable:  # the log itself says so
+            return None

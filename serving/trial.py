@@ -1,0 +1,84 @@
+"""Judges challengers while they run: one that is worse live than the champion is withdrawn, with nobody asked.
+
+Errors and latencies come from the prediction log, so that all workers see the same; failures are those that this worker
+met, and any worker may withdraw. A bandit's shares are computed here, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+
+from serving.settings import Settings
+from serving.versions import Versions
+from tideline.bandit import share_requests
+from tideline.contracts import TidelineError
+from tideline.layout import Layout
+from tideline.live_gate import NOTHING, Live, judge_live
+from tideline.live_report import measure_trial
+from tideline.pointer import Challenger, Pointer, read_pointer
+from tideline.predlog import Store, StoreUnavailable, Tally
+from tideline.rollout import end_trial
+
+EVERY_SECONDS = 2.0
+
+logger = logging.getLogger("bentoml.tideline")
+
+
+class Outcomes:
+    """How many requests each version was asked in this worker, and failed."""
+
+    def __init__(self) -> None:
+        self.attempts: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+
+
+class Trial:
+    """`act` is called several times a second, in a thread beside the event loop."""
+
+    def __init__(self, settings: Settings, versions: Versions, store: Store, outcomes: Outcomes) -> None:
+        self._task, self._versions, self._store, self._outcomes = settings.task, versions, store, outcomes
+        self._due = 0.0
+
+    def act(self) -> None:
+        """Judge the challengers, and share requests anew, if it is time and there are any."""
+        pointer, layout = self._versions.pointer, self._versions.layout
+        if pointer is None or layout is None or not pointer.challengers or time.monotonic() < self._due:
+            return
+        self._due = time.monotonic() + EVERY_SECONDS
+        try:
+            since = min(c.since for c in pointer.challengers)
+            found = {(t.version, t.role): t for t in self._store.tally(self._task, since)}
+        except StoreUnavailable:
+            found = {}  # the log itself says so; failures are judged all the same
+        champion = self._measure(pointer.version, found.get((pointer.version, "champion")))
+        for challenger in pointer.challengers:
+            own = self._measure(challenger.version, found.get((challenger.version, challenger.role)))
+            if reasons := judge_live(champion, own, challenger.margins):
+                self._withdraw(layout, pointer, challenger, reasons)
+                return
+        if pointer.router == "bandit":
+            versions = [pointer.version, *(c.version for c in pointer.challengers if c.role == "canary")]
+            roles = ["champion", *["canary"] * (len(versions) - 1)]
+            tallies = [found.get(key) for key in zip(versions, roles, strict=True)]
+            shares = share_requests([t.loss if t else NOTHING for t in tallies])
+            self._versions.set_shares(dict(zip(versions, shares, strict=True)))
+
+    def _measure(self, version: str, found: Tally | None) -> Live:
+        loss, latency = (found.loss, found.latency) if found else (NOTHING, NOTHING)
+        return Live(loss, latency, self._outcomes.attempts[version], self._outcomes.failures[version])
+
+    def _withdraw(self, layout: Layout, pointer: Pointer, challenger: Challenger, reasons: list[str]) -> None:
+        try:
+            live = measure_trial(self._store, layout, pointer)
+        except StoreUnavailable as error:
+            live = {"unknown": str(error)}
+        try:
+            end_trial(layout, challenger.version, "; ".join(reasons), {"live": live}, withdrawn=True)
+        except TidelineError:
+            present = read_pointer(layout)
+            if present is not None and present.find(challenger.version) == challenger:
+                raise
+            return  # another worker was faster
+        logger.warning("%s is withdrawn: %s", challenger.version, "; ".join(reasons))

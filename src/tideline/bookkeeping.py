@@ -1,0 +1,41 @@
+"""How the registry is changed: under its lock, from a settled ledger, each step on the disk before the next begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tideline.champion import versions_folder
+from tideline.layout import Layout
+from tideline.ledger import Entry, append_entry, hold_lock, read_ledger
+from tideline.pointer import read_pointer
+from tideline.succession import ABANDONED, find_lost
+
+
+def ledger_file(layout: Layout) -> Path:
+    """Where the ledger lies."""
+    return layout.registry / "ledger.jsonl"
+
+
+@contextmanager
+def writing(layout: Layout) -> Iterator[None]:
+    """Hold the registry; what a stopped writer left is removed. Raises TidelineError if another holds it for long."""
+    with hold_lock(layout.registry / ".lock"):
+        versions_folder(layout).mkdir(parents=True, exist_ok=True)
+        for leftover in versions_folder(layout).glob(".*.tmp-*"):  # of a writer that was stopped: the lock is ours now
+            shutil.rmtree(leftover)
+        yield
+
+
+def settle(layout: Layout) -> tuple[Entry, ...]:
+    """The ledger's entries, after an entry whose writer stopped before it moved the pointer was recorded as abandoned.
+
+    Raises TidelineError if ledger and pointer do not fit together, or the ledger was altered.
+    """
+    ledger, pointer = read_ledger(ledger_file(layout)), read_pointer(layout)
+    if lost := find_lost(layout, ledger, pointer):
+        reason = f"entry {lost.seq} never took effect: its process was stopped before the pointer was moved"
+        append_entry(ledger_file(layout), ABANDONED, lost.version, lost.digest, [reason], {"seq": lost.seq})
+    return read_ledger(ledger_file(layout)).entries

@@ -1,0 +1,99 @@
+"""The A/B report: what champion and challengers did live since the trial began, with intervals."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from tideline.bandit import estimate_regret, share_requests
+from tideline.contracts import TidelineError
+from tideline.layout import Layout
+from tideline.live_gate import Live, judge_live
+from tideline.pointer import Pointer, read_pointer
+from tideline.predlog import Estimate, LiveError, Moments, Store, Tally, store_url
+
+
+def measure_trial(store: Store, layout: Layout, pointer: Pointer) -> dict[str, Any]:
+    """What is known of the running trial, JSON-ready: since, router, regret, and each version's figures and verdict.
+
+    Without challengers: the champion's figures over everything that is in the log. Raises StoreUnavailable.
+    """
+    since = min((c.since for c in pointer.challengers), default=0)
+    errors = {(e.version, e.role): e for e in store.live_error(layout.task, since)}
+    tallies = {(t.version, t.role): t for t in store.tally(layout.task, since)}
+    roles = [(pointer.version, "champion"), *((c.version, c.role) for c in pointer.challengers)]
+    champion = _to_live(tallies.get(roles[0]))
+    versions = []
+    for version, role in roles:
+        figures = _describe_version(errors.get((version, role)), tallies.get((version, role)))
+        challenger, own = pointer.find(version), _to_live(tallies.get((version, role)))
+        against = [] if challenger is None else judge_live(champion, own, challenger.margins)
+        versions.append({"version": version, "role": role, **figures, "against": against})
+    trial: dict[str, Any] = {"since": since, "router": pointer.router, "versions": versions}
+    if any(role == "canary" for _, role in roles):
+        answering = [tallies.get(key) or Tally(*key, 0, Moments(), Moments()) for key in roles if key[1] != "shadow"]
+        trial["regret"] = estimate_regret([t.loss for t in answering], [t.predictions for t in answering])
+        canaries = [c.share for c in pointer.challengers if c.role == "canary"]
+        is_bandit = pointer.router == "bandit"
+        shares = share_requests([t.loss for t in answering]) if is_bandit else [1 - sum(canaries), *canaries]
+        trial["shares"] = {t.version: share for t, share in zip(answering, shares, strict=True)}
+    return trial
+
+
+def describe_trial(layout: Layout, version: str) -> dict[str, Any]:
+    """The trial as evidence for the ledger; without a store there is none to show.
+
+    Raises TidelineError if the version does not exist or the store is away.
+    """
+    pointer, store = _read(layout), Store(store_url(layout.root))
+    if store.database.file is not None and not store.database.file.exists():
+        return {"versions": []}
+    with store:
+        return measure_trial(store, layout, pointer)
+
+
+def describe_live(layout: Layout) -> str:
+    """The report for a terminal. Raises TidelineError if there is no champion or no store."""
+    pointer, store = _read(layout), Store(store_url(layout.root))
+    file = store.database.file
+    if file is not None and not file.exists():
+        raise TidelineError(f"no store at {file}; a server begins it, or set TIDELINE_STORE_URL to the one you mean")
+    with store:
+        trial = measure_trial(store, layout, pointer)
+    lines = [f"{layout.task}: champion {pointer.version}" + ("" if pointer.challengers else ", no challengers")]
+    for v in trial["versions"]:
+        share = trial.get("shares", {}).get(v["version"])
+        role = v["role"] if share is None else f"{v['role']}, {share:.0%} of the requests"
+        lines.append(f"  {v['version']}  {role}: {v['predictions']:,} predictions, {v['labelled']:,} labelled")
+        lines += [f"      {name:12s}{_describe_estimate(v[name])}" for name in ("rmse", "mae", "accuracy") if v[name]]
+        lines += [f"      inside {float(level):.0%}  {_describe_estimate(e)}" for level, e in v["coverage"].items()]
+        if v["latency_us"]:
+            lines.append(f"      {'latency':12s}{v['latency_us']:,.0f} µs")
+        lines += [f"      against it: {reason}" for reason in v["against"]]
+    if trial.get("regret") is not None:
+        lines.append(f"  regret so far: {trial['regret']:,.6g} (loss above that of the version that looks best)")
+    return "\n".join(lines)
+
+
+def _read(layout: Layout) -> Pointer:
+    pointer = read_pointer(layout)
+    if pointer is None:
+        raise TidelineError(f"{layout.task} has no champion; `make run TASK={layout.task}` builds and promotes one")
+    return pointer
+
+
+def _to_live(found: Tally | None) -> Live:
+    return Live(found.loss, found.latency) if found else Live()
+
+
+def _describe_version(error: LiveError | None, found: Tally | None) -> dict[str, Any]:
+    empty = LiveError("", "", 0, 0)
+    told = asdict(error or empty)
+    del told["version"], told["role"]
+    told["predictions"] = told.pop("n")
+    return {**told, "latency_us": found.latency.mean if found and found.latency.n else None}
+
+
+def _describe_estimate(estimate: dict[str, Any]) -> str:
+    e = Estimate(**estimate)
+    return f"{e.value:,.6g}" + ("" if e.low is None else f"  (95 %: {e.low:,.6g} to {e.high:,.6g})")

@@ -1,0 +1,197 @@
+"""Canaries, shadows, automatic withdrawal and the bandit, with real servers, counting answers and rows of the log."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.serving.hammer import Hammer
+from tests.serving.real_server import RealServer
+from tests.serving.small_bundle import COLUMNS, ROW, expected_value, write_small_bundle
+from tests.serving.toy_registry import ToyRegistry
+from tests.wait import wait_for
+from tideline.bookkeeping import ledger_file
+from tideline.bundle import load_bundle, write_bundle
+from tideline.ledger import read_ledger
+from tideline.pointer import Margins, read_pointer
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ToyRegistry:
+    return ToyRegistry(tmp_path)
+
+
+@pytest.fixture
+def server(registry: ToyRegistry) -> Iterator[RealServer]:
+    with RealServer(["--task", "toy"], registry.home) as running:
+        yield running
+
+
+def challengers(server: RealServer) -> dict[str, dict[str, Any]]:
+    return {c["version"]: c for c in server.client.get("/model").json()["challengers"]}
+
+
+def wait_until_served(server: RealServer, version: str) -> None:
+    wait_for(lambda: challengers(server).get(version, {}).get("is_served"))
+
+
+def read_rows(registry: ToyRegistry, what: str) -> list[tuple[Any, ...]]:
+    with sqlite3.connect(registry.home / "store" / "predictions.db") as connection:
+        return connection.execute(what).fetchall()
+
+
+def ask(server: RealServer, key: str | None = None, row: dict[str, Any] = ROW) -> dict[str, Any]:
+    headers = {} if key is None else {"x-sticky-key": key}
+    response = server.client.post("/predict", json={"rows": [row]}, headers=headers)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def label(server: RealServer, *labels: tuple[str, float]) -> None:
+    body = {"labels": [{"prediction_id": name, "label": value} for name, value in labels]}
+    assert server.client.post("/feedback", json=body).status_code == 200
+
+
+def withdrawn(registry: ToyRegistry) -> str:
+    """Why the last entry of the ledger withdrew a version."""
+    entry = read_ledger(ledger_file(registry.layout)).entries[-1]
+    assert entry.action == "withdrawn"
+    assert len([v for v in entry.evidence["live"]["versions"] if v["version"] == entry.version]) == 1
+    return entry.reasons[0]
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_canary_answers_its_share_and_keeps_whom_it_has(registry: ToyRegistry, workers: str) -> None:
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=workers) as server:
+        with Hammer(server.port, clients=3) as hammer:
+            registry.challenge(1, share=0.3)
+            wait_for(lambda: Counter(t.version for t in hammer.told)[registry.versions[1]] > 100)
+        assert not hammer.broken and {t.status for t in hammer.told} == {200}
+        keys = [f"customer {i}" for i in range(300)]
+        given = {key: ask(server, key)["model"]["version"] for key in keys}
+        assert 0.2 < Counter(given.values())[registry.versions[1]] / len(keys) < 0.4
+        assert {key: ask(server, key)["model"]["version"] for key in keys} == given
+        roles = dict(read_rows(registry, "SELECT version, role FROM predictions GROUP BY version, role"))
+        assert roles == {registry.versions[0]: "champion", registry.versions[1]: "canary"}
+        shifts = registry.shifts
+        for told in hammer.told:
+            expected = [expected_value(row) + shifts[told.version] for row in told.rows]
+            assert told.body["predictions"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_shadow_never_answers_and_takes_the_label_of_the_answer(registry: ToyRegistry, server: RealServer) -> None:
+    registry.challenge(1, role="shadow")
+    wait_until_served(server, registry.versions[1])
+    answers = [ask(server, "me") for _ in range(20)]
+    assert {a["model"]["version"] for a in answers} == {registry.versions[0]}
+    count = "SELECT count(*) FROM predictions WHERE role = 'shadow'"
+    wait_for(lambda: read_rows(registry, count) == [(20,)])
+    label(server, *((a["prediction_ids"][0], a["predictions"][0] + 1.0) for a in answers))
+    told = read_rows(
+        registry,
+        "SELECT version, role, key, count(*), avg(absolute_error), count(DISTINCT request_id) "
+        "FROM predictions_with_labels GROUP BY version, role, key ORDER BY role",
+    )
+    assert [row[:4] for row in told] == [
+        (registry.versions[0], "champion", "me", 20),
+        (registry.versions[1], "shadow", "me", 20),
+    ]
+    assert [row[4] for row in told] == pytest.approx([1.0, 999.0], abs=1e-3)
+    assert told[1][5] == 20
+    assert f'tideline_shadow_rows_total{{outcome="stored",version="{registry.versions[1]}"}} 20.0' in (
+        server.client.get("/metrics").text
+    )
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_canary_with_a_larger_error_is_withdrawn(registry: ToyRegistry, workers: str) -> None:
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=workers) as server:
+        registry.challenge(1, share=0.5)
+        wait_until_served(server, registry.versions[1])
+        answers = [ask(server) for _ in range(200)]
+        truth = expected_value(ROW)
+        label(server, *((a["prediction_ids"][0], truth + (-1) ** i) for i, a in enumerate(answers)))
+        wait_for(lambda: not challengers(server))
+        assert re.search(r"its live error is (999|1,00)\d?\.?\d* over .* worse by more than 5%", withdrawn(registry))
+        wait_for(lambda: {ask(server)["model"]["version"] for _ in range(20)} == {registry.versions[0]})
+        pointer = read_pointer(registry.layout)
+        assert pointer is not None and pointer.challengers == ()
+        assert pointer.version == registry.versions[0]
+        acts = [e.action for e in read_ledger(ledger_file(registry.layout)).entries]
+        assert acts == ["promoted", "canary", "withdrawn"]
+
+
+def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, server: RealServer) -> None:
+    """The canary takes at most five rooms: it fails, nobody notices, and it is withdrawn for it."""
+    narrow = [replace(c, maximum=5.0) if c.name == "rooms" else c for c in COLUMNS]
+    bundle = write_small_bundle(registry.home / "narrow", shift=5.0)
+    manifest = replace(bundle.manifest, columns=tuple(narrow))
+    write_bundle(bundle.path, bundle.read("model.onnx"), manifest, bundle.read_reference())
+    with pytest.raises(ValueError, match="rooms"):  # its own sample would refuse rows, so it takes part of it
+        raise ValueError("rooms")
+    registry.add(load_bundle(bundle.path))
+    sample = registry.layout.registry / "parity" / f"{registry.versions[-1]}.json"
+    content = json.loads(sample.read_text())
+    sample.write_text(json.dumps({**content, "rows": content["rows"][:5], "answers": content["answers"][:5]}))
+    registry.challenge(3, share=0.5)
+    wait_until_served(server, registry.versions[3])
+    answers = [ask(server, row={**ROW, "rooms": 10}) for _ in range(150)]
+    assert {a["model"]["version"] for a in answers} == {registry.versions[0]}
+    wait_for(lambda: not challengers(server))
+    assert "it failed" in withdrawn(registry) and "the champion 0 of" in withdrawn(registry)
+    assert f'tideline_canary_failures_total{{version="{registry.versions[3]}"}}' in server.client.get("/metrics").text
+
+
+def test_a_challenger_that_fails_parity_takes_no_traffic(registry: ToyRegistry, server: RealServer) -> None:
+    sample = registry.layout.registry / "parity" / f"{registry.versions[1]}.json"
+    content = json.loads(sample.read_text())
+    content["answers"][0] *= 1.01
+    sample.write_text(json.dumps(content))
+    registry.challenge(1, share=1.0)
+    wait_for(lambda: challengers(server).get(registry.versions[1], {}).get("error"))
+    told = challengers(server)[registry.versions[1]]
+    assert not told["is_served"] and "fails parity: served, row 0 of its sample gives" in told["error"]
+    assert {ask(server)["model"]["version"] for _ in range(30)} == {registry.versions[0]}
+    assert read_rows(registry, "SELECT count(*) FROM predictions") == [(30,)]  # the server's questions are not logged
+    content["answers"][0] /= 1.01
+    sample.write_text(json.dumps(content))
+    wait_until_served(server, registry.versions[1])
+    assert ask(server)["model"]["version"] == registry.versions[1]
+
+
+def test_nobody_else_may_ask_as_the_server_does(server: RealServer, registry: ToyRegistry) -> None:
+    headers = {"x-tideline-parity": f"{'0' * 64} {registry.versions[0]}"}
+    response = server.client.post("/predict", json={"rows": [ROW]}, headers=headers)
+    assert response.status_code == 403 and response.json()["error"]["path"] == "header x-tideline-parity"
+
+
+def test_a_champion_that_fails_parity_is_not_started(registry: ToyRegistry) -> None:
+    sample = registry.layout.registry / "parity" / f"{registry.versions[0]}.json"
+    content = json.loads(sample.read_text())
+    content["answers"][0] *= 1.01
+    sample.write_text(json.dumps(content))
+    with (
+        pytest.raises(AssertionError, match="fails parity: served, row 0"),
+        RealServer(["--task", "toy"], registry.home),
+    ):
+        pass
+
+
+def test_the_bandit_gives_most_to_the_better_one(registry: ToyRegistry, server: RealServer) -> None:
+    registry.challenge(1, share=0.5, router="bandit", margins=Margins(least=10**6))
+    wait_until_served(server, registry.versions[1])
+    truth = expected_value(ROW) + registry.shifts[registry.versions[1]]  # the canary is right
+    for i in range(60):
+        answer = ask(server)
+        label(server, (answer["prediction_ids"][0], truth + (-1) ** i))
+    wait_for(lambda: challengers(server)[registry.versions[1]]["share"] > 0.9)
+    given = Counter(ask(server)["model"]["version"] for _ in range(100))
+    assert given[registry.versions[1]] > 80
