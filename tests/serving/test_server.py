@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -170,7 +171,10 @@ def test_probes_and_metrics_stand_beside_the_application(server: RealServer) -> 
     def read() -> dict[tuple[str, str], float]:
         families = text_string_to_metric_families(server.client.get("/metrics").text)
         samples = [sample for family in families for sample in family.samples]
-        return {(s.name, s.labels.get("route", "") + s.labels.get("status", "")): s.value for s in samples}
+        totals: dict[tuple[str, str], float] = defaultdict(float)  # over versions: a refusal has none
+        for s in samples:
+            totals[s.name, s.labels.get("route", "") + s.labels.get("status", "")] += s.value
+        return totals
 
     before = read()
     server.predict([ROW] * 3)
