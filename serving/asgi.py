@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
@@ -45,8 +45,19 @@ async def send_answer(answer: Answer, send: Send) -> None:
 
 
 async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) -> bytes:
-    """The bytes of a JSON body. Raises Refusal if it is none by its headers, too large (bytes), or too late (408 after
-    80 % of `timeout` seconds), and Disconnected."""
+    """The bytes of a JSON body; see `read_body`."""
+    _, body = await read_body(scope, receive, limit, timeout, (JSON,))
+    return body
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, timeout: float, known: Sequence[str], default: str = ""
+) -> tuple[str, bytes]:
+    """The media type and the bytes of a body; `default` is that of a body without one.
+
+    Raises Refusal if its headers name none of the `known` media types or a compression, if it is too large (bytes), or
+    too late (408 after 80 % of `timeout` seconds), and Disconnected.
+    """
     declared = None
     media = encoding = b""
     for name, value in scope["headers"]:
@@ -56,9 +67,11 @@ async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) 
             declared = value
         elif name == b"content-encoding":
             encoding = value
-    if media.partition(b";")[0].strip().lower() != b"application/json":
-        message = "expected application/json" + (f", got {media[:60].decode('latin-1')}" if media else ", got none")
-        raise Refusal(415, "header content-type", message, JSON)
+    found = media.partition(b";")[0].strip().lower().decode("latin-1") or default
+    if found not in known:
+        expected = known[0] if len(known) == 1 else list(known)
+        message = f"expected {' or '.join(known)}, got {media[:60].decode('latin-1') or 'none'}"
+        raise Refusal(415, "header content-type", message, expected)
     if encoding not in (b"", b"identity"):
         raise Refusal(415, "header content-encoding", "compressed bodies are not read", "identity")
     if declared is not None and int(declared) > limit:
@@ -68,11 +81,10 @@ async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) 
     try:
         pause = receiving.send(None)
     except StopIteration as ended:  # it was here already, as nearly always: no timer
-        body: bytes = ended.value
-        return body
+        return found, ended.value
     try:
         async with asyncio.timeout(seconds):
-            return await _Begun(receiving, pause)
+            return found, await _Begun(receiving, pause)
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} s; send less in a request"
         raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None

@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from serving.champion import Answers
+from serving.answers import Answers
+from serving.bulk import answer_parts
+from serving.champion import INLINE_ROWS
 from serving.errors import Refusal
 from serving.schema import Row
 from tideline.predlog import Receipt, RecordRefused, Role
@@ -21,8 +23,8 @@ from tideline.predlog import Receipt, RecordRefused, Role
 if TYPE_CHECKING:
     from serving.log import PredictionLog
 
-INLINE_ROWS = 64  # a larger request leaves the event loop, so that probes and small requests go on
 MERGED_ROWS = 256
+T = TypeVar("T")
 
 
 class Model(Protocol):
@@ -63,7 +65,7 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Batcher:
-    """Hands rows to their model, one batch a turn of the event loop, large requests one after the other in a thread.
+    """Hands rows to their model, one batch a turn of the event loop, large requests part by part in a thread.
 
     A batch holds one model. `observe` is told the model and the number of rows of each batch. At most `max_pending`
     rows of large requests wait, and as many of small ones; a request beyond that is refused with 429.
@@ -92,6 +94,10 @@ class Batcher:
             loop.call_soon(self._flush)
         self._waiting.append(job)
         return await future
+
+    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, called in the thread of large requests."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def close(self) -> None:
         """Wait for the thread to finish what it has begun."""
@@ -181,10 +187,7 @@ class Batcher:
     async def _answer_bulk(self, job: Job) -> Share:
         size = len(job.rows)
         try:
-            loop = asyncio.get_running_loop()
-            answers = await loop.run_in_executor(self._thread, job.turn.model.predict, job.rows)
-            self._observe(job.turn.model, size)
-            ids = None if self._log is None else await self._log.write_bulk(job, answers)
+            answers, ids = await answer_parts(job, self._thread, self._log, self._observe)
             return Share(answers, 0, size, ids)
         finally:
             self._pending -= size

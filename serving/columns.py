@@ -1,4 +1,4 @@
-"""A manifest's column in three languages: a type for the decoder, JSON Schema for clients, words for people."""
+"""A manifest's column as a type for the decoder; the rules behind it are tideline.column_rules, for all formats."""
 
 from __future__ import annotations
 
@@ -7,24 +7,18 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from tideline.contracts import Column, Rule
+from tideline.column_rules import (
+    EPOCH,
+    as_number,
+    describe_schema,
+    describe_words,
+    find_range,
+    known_categories,
+    to_date,
+)
+from tideline.contracts import Column
 
-EPOCH = date(1970, 1, 1).toordinal()
-
-
-def is_enforced(column: Column, rule: Rule) -> bool:
-    """False if the training data was allowed to break the rule, so that a served row may as well."""
-    return column.severity.get(rule, "error") == "error"
-
-
-def find_range(column: Column) -> tuple[float | None, float | None]:
-    """Bounds that a served value must keep; for a date in days since 1970-01-01."""
-    return (column.minimum, column.maximum) if is_enforced(column, "range") else (None, None)
-
-
-def known_categories(column: Column) -> tuple[str, ...]:
-    """The categories a served value must be one of; empty if any text will do."""
-    return column.categories if is_enforced(column, "categories") else ()
+__all__ = ["EPOCH", "as_number", "decoded_type", "describe_schema", "describe_words", "find_range", "to_date"]
 
 
 def decoded_type(column: Column) -> Any:
@@ -37,56 +31,3 @@ def decoded_type(column: Column) -> Any:
     low, high = find_range(column)
     whole = 1.0 if column.kind == "integer" else None  # 41.0 is a whole number too: data frames write it so
     return Annotated[float, msgspec.Meta(ge=low, le=high, multiple_of=whole)]
-
-
-def describe_schema(column: Column) -> dict[str, Any]:
-    """A column as JSON Schema with its range, categories, unit and description."""
-    kind = {"number": "number", "integer": "integer", "category": "string", "date": "string"}[column.kind]
-    schema: dict[str, Any] = {"type": [kind, "null"] if column.nullable else kind}
-    bounds = zip(("minimum", "maximum"), find_range(column), strict=True)
-    if column.kind == "date":
-        schema["format"] = "date"
-        schema.update({f"x-{key}": to_date(bound).isoformat() for key, bound in bounds if bound is not None})
-    elif column.kind == "category":
-        if known := known_categories(column):
-            schema["enum"] = [*known, None] if column.nullable else list(known)
-        else:
-            schema["minLength"] = 1
-    else:
-        schema.update({key: as_number(bound) for key, bound in bounds if bound is not None})
-    if column.unit:
-        schema["x-unit"] = column.unit
-    if column.description:
-        schema["description"] = column.description
-    return schema
-
-
-def describe_words(column: Column) -> str:
-    """What the column may hold, in words."""
-    low, high = find_range(column)
-    if column.kind == "category":
-        known = known_categories(column)
-        words = "one of " + ", ".join(map(repr, known)) if known else "a string that is not empty"
-    elif column.kind == "date":
-        bounds = (None if bound is None else to_date(bound).isoformat() for bound in (low, high))
-        words = "a date YYYY-MM-DD" + _range_words(*bounds)
-    else:
-        words = "a whole number" if column.kind == "integer" else "a number"
-        words += _range_words(as_number(low), as_number(high))
-    return words + (" or null" if column.nullable else "")
-
-
-def to_date(days: float) -> date:
-    """The date that lies so many days after 1970-01-01."""
-    return date.fromordinal(int(days) + EPOCH)
-
-
-def as_number(value: float | None) -> float | int | None:
-    """41.0 as 41, for people."""
-    return int(value) if value is not None and float(value).is_integer() else value
-
-
-def _range_words(low: Any, high: Any) -> str:
-    if low is None:
-        return "" if high is None else f" up to {high}"
-    return f" from {low}" + ("" if high is None else f" to {high}")

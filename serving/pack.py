@@ -25,7 +25,7 @@ from tideline.contracts import TidelineError
 
 REQUIREMENTS = (
     "alembic", "bentoml", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "psycopg",
-    "psycopg-binary", "pyyaml", "sqlalchemy",
+    "psycopg-binary", "pyarrow", "pyyaml", "sqlalchemy",
 )  # fmt: skip
 _LIST_MODULES = r"""
 import importlib, pkgutil, sys, serving

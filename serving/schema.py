@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range
+from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range, to_date
 from serving.decode_errors import explain_invalid, explain_malformed
 from serving.errors import Refusal, show
 from tideline.contracts import Column
@@ -41,6 +41,7 @@ class RowDecoder:
         names = {f"c{i}": c.name for i, c in enumerate(ordered)}  # a column's name need not be a Python name
         self.row = msgspec.defstruct("Row", fields, rename=names, forbid_unknown_fields=True, kw_only=True, gc=False)
         rows = Annotated[list[self.row], msgspec.Meta(min_length=1, max_length=max_rows)]  # type: ignore[name-defined]
+        self._fields = {c.name: (f"c{i}", c) for i, c in enumerate(ordered)}
         request = msgspec.defstruct("Request", [("rows", rows)], forbid_unknown_fields=True, gc=False)
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(request)
 
@@ -62,6 +63,14 @@ class RowDecoder:
             field = f"c{i}"
             _check_dates(column, [getattr(row, field) for row in rows])
 
+    def make_rows(self, columns: Mapping[str, NDArray[Any]]) -> list[Row]:
+        """What `to_columns` makes columns of, from columns that were checked."""
+        fields = [
+            [(field, _to_value(column, value)) for value in columns[name].tolist()]
+            for name, (field, column) in self._fields.items()
+        ]
+        return [self.row(**dict(pairs)) for pairs in zip(*fields, strict=True)]
+
     def to_columns(self, rows: Sequence[Row]) -> dict[str, NDArray[Any]]:
         """Decoded rows (n) as the predictor's columns (n,): float64 (NaN = missing), object strings ("" = missing)."""
         k, rows = len(self._numbers), [astuple(row) for row in rows]
@@ -75,6 +84,15 @@ class RowDecoder:
         for i, column in self._texts:
             columns[column.name] = np.array([row[i] or "" for row in rows], dtype=object)
         return columns
+
+
+def _to_value(column: Column, value: Any) -> Any:
+    """A cell of a checked column as the decoder reads it."""
+    if column.is_text:
+        return value or None
+    if value != value:  # NaN
+        return None
+    return to_date(value) if column.kind == "date" else value
 
 
 def _check_dates(column: Column, values: Sequence[date | None]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from serving.access import Access, find_keys
 from serving.asgi import Answer
@@ -24,6 +25,7 @@ from serving.versions import Versions
 from tideline.contracts import TidelineError
 
 logger = logging.getLogger("bentoml.tideline")
+T = TypeVar("T")
 
 
 class Worker:
@@ -70,13 +72,16 @@ class Worker:
         """True unless each prediction would be refused because it cannot be logged."""
         return self.log is None or self.log.takes_records
 
-    async def answer(self, request: Request, answer: Callable[[Champion, Turn], Awaitable[Answer]]) -> Answer:
-        """What `answer` makes of the version that this request is given to.
+    async def answer(
+        self, request: Request, answer: Callable[[Champion, Turn], Awaitable[Answer]], version: str | None = None
+    ) -> Answer:
+        """What `answer` makes of the version that this request is given to, or of the `version` that it names.
 
-        Where a canary fails, the champion answers instead, and it is counted against the canary. Raises Refusal.
+        Where a canary fails that was not named, the champion answers instead, and it is counted against the canary.
+        Raises Refusal.
         """
-        champion, turn = self._choose(request)
-        if turn.role is None or not self.versions.current.canaries:
+        champion, turn = self._choose(request, version)
+        if version is not None or turn.role is None or not self.versions.current.canaries:
             return await answer(champion, turn)
         self.outcomes.attempts[champion.version] += 1
         if turn.role != "canary":
@@ -121,7 +126,7 @@ class Worker:
             self._shadows.offer(Beside(turn.model, shadows, rows, share.ids, route, turn.key))
         return share
 
-    def _choose(self, request: Request) -> tuple[Champion, Turn]:
+    def _choose(self, request: Request, version: str | None) -> tuple[Champion, Turn]:
         key = question = b""
         for name, value in request.scope["headers"]:
             if name == b"x-sticky-key":
@@ -129,14 +134,19 @@ class Worker:
             elif name == HEADER:
                 question = value
         if question:
-            version = read_question(question, self.versions.token)
-            candidate = self.versions.find(version)
+            named = read_question(question, self.versions.token)
+            candidate = self.versions.find(named)
             if candidate is None:
-                raise refuse_absent(version)
+                raise refuse_absent(named)
             return candidate, Turn(candidate, None)
         sticky = read_sticky_key(key) if key else None
-        champion, role = self.versions.current.choose(sticky)
+        roster = self.versions.current
+        champion, role = roster.choose(sticky) if version is None else roster.find(version)
         return champion, Turn(champion, role, sticky)
+
+    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, called off the event loop, in the thread of large requests."""
+        return await self._batcher.run_aside(work, *arguments)
 
     def _measure_log(self) -> None:
         assert self.log is not None
