@@ -7,10 +7,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
 
 from serving.answers import Answers
 from serving.bulk import answer_parts
@@ -36,8 +37,7 @@ class Model(Protocol):
         """Answers of decoded rows. Raises UnanswerableRow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """Who answers a request: a model in its role (None: the server asks itself), and the caller's sticky key."""
 
     model: Model
@@ -45,8 +45,7 @@ class Turn:
     key: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """What one request asks of which model; `arrived` on perf_counter's clock."""
 
     turn: Turn
@@ -56,8 +55,7 @@ class Job:
     arrived: float
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """One request's part of a batch: its rows' answers stand from `start` to `stop`. No log, no ids."""
 
     answers: Answers

@@ -67,12 +67,12 @@ class Champion:
         body: dict[str, Any] = {"model": self.model}
         if ids is not None:
             body["prediction_ids"] = ids
-        own = answers.cut(start, stop)
-        body["predictions"] = own.predictions
-        if own.probabilities is None:
-            body["intervals"] = own.levels
+        body["predictions"] = answers.predictions[start:stop]
+        levels = {level: values[start:stop] for level, values in answers.levels.items()}
+        if answers.probabilities is None:
+            body["intervals"] = levels
         else:
-            body["probabilities"], body["sets"] = own.probabilities, own.levels
+            body["probabilities"], body["sets"] = answers.probabilities[start:stop], levels
         return _ENCODER.encode(body)
 
     def describe(self) -> dict[str, Any]:

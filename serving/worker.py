@@ -41,7 +41,7 @@ class Worker:
         self.access = Access(find_keys(settings), settings.open, settings.workers, self.versions.token)
         self.request_meter, self.outcomes = RequestMeter(), Outcomes()
         self.log: PredictionLog | None = None
-        quick, slow = [self.access.follow], [self.versions.follow]
+        quick, slow = [self.access.follow, self.request_meter.sync], [self.versions.follow]
         if settings.log:
             self.log = PredictionLog(settings)
             self.log.open()
@@ -60,6 +60,7 @@ class Worker:
         for pulse in self._pulses:
             pulse.close()
         self._batcher.close()
+        self.request_meter.sync()
         if self.log is not None:
             self._shadows.close()
             self.log.close()
