@@ -9,12 +9,12 @@ import msgspec
 from numpy.typing import NDArray
 
 from serving.answers import Answers
-from serving.column_batch import ColumnBatch
-from serving.column_checks import ColumnTaker, Places
-from serving.columns import as_number, describe_schema, to_date
+from serving.columnar.batch import ColumnBatch
+from serving.columnar.checks import ColumnTaker, Places
 from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row, RowDecoder
 from tideline.bundle import Bundle
+from tideline.column_rules import as_number, describe_schema, to_date
 from tideline.contracts import Column, TidelineError
 from tideline.predictor import Predictor
 

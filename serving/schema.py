@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
 from numpy.typing import NDArray
 
-from serving.columns import EPOCH, decoded_type, describe_schema, describe_words, find_range, to_date
 from serving.decode_errors import explain_invalid, explain_malformed
 from serving.errors import Refusal, show
+from tideline.column_rules import EPOCH, describe_schema, describe_words, find_range, known_categories, to_date
 from tideline.contracts import Column
 
 Row = Any  # an instance of the decoder's own msgspec.Struct, with the columns' names when it is encoded
@@ -35,7 +35,7 @@ class RowDecoder:
         self._dates = [(i, c) for i, c in enumerate(ordered) if c.kind == "date"]
         self._texts = [(i, c) for i, c in enumerate(ordered) if c.kind == "category"]
         fields: list[Any] = [
-            (f"c{i}", decoded_type(c) | None, None) if c.nullable else (f"c{i}", decoded_type(c))
+            (f"c{i}", _decoded_type(c) | None, None) if c.nullable else (f"c{i}", _decoded_type(c))
             for i, c in enumerate(ordered)
         ]
         names = {f"c{i}": c.name for i, c in enumerate(ordered)}  # a column's name need not be a Python name
@@ -104,3 +104,15 @@ def _check_dates(column: Column, values: Sequence[date | None]) -> None:
         if (low is not None and days < low) or (high is not None and days > high):
             message = f"expected {describe_words(column)}, got {show(value)}"
             raise Refusal(422, f"rows[{number}].{column.name}", message, describe_schema(column))
+
+
+def _decoded_type(column: Column) -> Any:
+    """The type that msgspec decodes and validates a value to, without null."""
+    if column.kind == "date":
+        return date
+    if column.kind == "category":
+        known = known_categories(column)
+        return Literal[known] if known else Annotated[str, msgspec.Meta(min_length=1)]
+    low, high = find_range(column)
+    whole = 1.0 if column.kind == "integer" else None  # 41.0 is a whole number too: data frames write it so
+    return Annotated[float, msgspec.Meta(ge=low, le=high, multiple_of=whole)]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from serving.asgi import JSON, Answer, read_body
 from serving.batcher import Share, Turn
 from serving.champion import Champion
-from serving.media import ARROW, FORMATS, choose_format
+from serving.columnar.media import ARROW, FORMATS, choose_format
 from serving.routing import Request, Route
 from serving.schema import Row
 from serving.worker import Worker
@@ -42,7 +42,11 @@ class PredictRoutes:
 
 
 def _read_columns(champion: Champion, media: str, body: bytes) -> Sequence[Row]:
-    from serving.bulk_read import PLACES, read_arrow, read_csv  # here: a server that is asked for neither starts faster
+    from serving.columnar.read import (  # here: a server that is asked for neither starts faster
+        PLACES,
+        read_arrow,
+        read_csv,
+    )
 
     columns, limit = champion.decoder.columns, champion.decoder.max_rows
     given = read_arrow(body, columns, limit) if media == ARROW else read_csv(body, columns)
@@ -50,7 +54,7 @@ def _read_columns(champion: Champion, media: str, body: bytes) -> Sequence[Row]:
 
 
 def _write_columns(champion: Champion, media: str, share: Share) -> Answer:
-    from serving.bulk_write import write_arrow, write_csv
+    from serving.columnar.write import write_arrow, write_csv
 
     answers, names, model = share.answers.cut(share.start, share.stop), champion.manifest.classes, champion.model
     arrow = media == ARROW

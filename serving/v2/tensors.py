@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.column_checks import Places
-from serving.columns import describe_schema, describe_words, find_range
+from serving.columnar.checks import Places
 from serving.decode_errors import split_error
 from serving.errors import Refusal
 from serving.v2.request import InferRequest, InputTensor
+from tideline.column_rules import describe_schema, describe_words, find_range
 from tideline.contracts import Column
 
 PLACES = Places("inputs.{column}[{row}]", "inputs.{column}", "inputs")

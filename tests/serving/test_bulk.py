@@ -21,10 +21,10 @@ import pyarrow as pa
 import pytest
 
 from serving.asgi import JSON
-from serving.bulk_read import PLACES, read_arrow, read_csv
-from serving.column_checks import ColumnTaker
+from serving.columnar.checks import ColumnTaker
+from serving.columnar.media import ARROW, CSV, choose_format
+from serving.columnar.read import PLACES, read_arrow, read_csv
 from serving.errors import Refusal
-from serving.media import ARROW, CSV, choose_format
 from tests.serving.real_server import ROOT, RealServer, clean_environment
 from tests.serving.small_bundle import CLASSES, COLUMNS, ROW, expected_value
 from tideline.bundle import Bundle

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from serving.media import FORMATS
+from serving.columnar.media import FORMATS
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import COLUMNS, ROW
 

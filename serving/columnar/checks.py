@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from serving.column_batch import ColumnBatch
+from serving.columnar.batch import ColumnBatch
 from serving.errors import Refusal
 from tideline.column_checks import ColumnChecker, WrongCell, WrongColumn
 from tideline.contracts import Column

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.media import ARROW, CSV
+from serving.columnar.media import ARROW, CSV
 from serving.settings import Settings
 
 

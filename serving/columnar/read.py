@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv
 
-from serving.arrow_guard import count_rows
-from serving.column_checks import Places
+from serving.columnar.arrow_guard import count_rows
+from serving.columnar.checks import Places
+from serving.columnar.media import ARROW, CSV
 from serving.errors import Refusal
-from serving.media import ARROW, CSV
 from tideline.arrow_columns import from_array, from_texts, is_text, join_chunks
 from tideline.column_checks import WrongCell, WrongColumn
 from tideline.contracts import Column

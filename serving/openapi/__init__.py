@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from serving.champion import Champion
-from serving.columns import describe_schema
-from serving.openapi_bulk import describe_answers, describe_bodies
-from serving.openapi_explain import describe_explain, describe_explanations
-from serving.openapi_labels import KEY, describe_feedback, describe_labels
-from serving.openapi_v2 import describe_v2, describe_v2_schemas
-from serving.openapi_versions import CHALLENGER, describe_version_paths, describe_version_schemas
+from serving.openapi.bulk import describe_answers, describe_bodies
+from serving.openapi.explain import describe_explain, describe_explanations
+from serving.openapi.labels import KEY, describe_feedback, describe_labels
+from serving.openapi.v2 import describe_v2, describe_v2_schemas
+from serving.openapi.versions import CHALLENGER, describe_version_paths, describe_version_schemas
 from serving.routing import STICKY_LENGTH
 from serving.settings import Settings
 from serving.source import has_registry
+from tideline.column_rules import describe_schema
 
 _REASONS = {
     400: "The body is not what its content-type says",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from serving.champion import Champion
-from serving.columns import describe_schema
-from serving.openapi_labels import KEY
+from serving.openapi.labels import KEY
 from serving.settings import Settings
 from serving.v2.metadata import describe_model
 from serving.v2.response import BINARY, list_outputs
 from serving.v2.tensors import NUMBERS
+from tideline.column_rules import describe_schema
 from tideline.contracts import Column
 
 _BINARY = (
