@@ -41,7 +41,7 @@ class Worker:
         self.access = Access(find_keys(settings), settings.open, settings.workers, self.versions.token)
         self.request_meter, self.outcomes = RequestMeter(), Outcomes()
         self.log: PredictionLog | None = None
-        quick, slow = [self.access.follow, self.request_meter.sync], [self.versions.follow]
+        quick, trial = [self.access.follow, self.request_meter.sync], []
         if settings.log:
             self.log = PredictionLog(settings)
             self.log.open()
@@ -49,9 +49,10 @@ class Worker:
             self.store = find_store(settings)
             self._shadows = ShadowRunner(self.log)
             quick.append(self._measure_log)
-            slow.append(Trial(settings, self.versions, self.store, self.outcomes).act)
+            trial.append(Trial(settings, self.versions, self.store, self.outcomes).act)
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
-        self._pulses = [Pulse(*quick), Pulse(*slow)]  # loading a version takes its time
+        # Loading a version takes its time, and so does asking the log.
+        self._pulses = [Pulse(*acts) for acts in (quick, [self.versions.follow], trial)]
         for pulse in self._pulses:
             pulse.start()
 
@@ -98,6 +99,9 @@ class Worker:
             if refusal.status != 422:
                 raise
             error: Exception = refusal
+        except asyncio.CancelledError:  # it took too long, and there is no time left for another
+            self.outcomes.failures[champion.version] += 1
+            raise
         except Exception as other:
             error = other
         instead = self.versions.current.champion.champion

@@ -50,7 +50,7 @@ class VersionRoutes:
     def __init__(self, worker: Worker, layout: Layout) -> None:
         self._worker, self._layout = worker, layout
         self._models: dict[str, dict[str, Any]] = {}
-        self._listed = -FRESH_SECONDS, b""
+        self._listed, self._lock = (0.0, b""), asyncio.Lock()
         acts: dict[str, tuple[Callable[[Any, dict[str, Any]], Verdict], type[Act]]] = {
             "promote": (self._promote, Act),
             "rollback": (self._rollback, Act),
@@ -63,9 +63,12 @@ class VersionRoutes:
             self.routes.append(Route(f"/versions/{name}", "POST", handle, needs="admin"))
 
     async def _list(self, request: Request) -> Answer:
-        if time.monotonic() - self._listed[0] >= FRESH_SECONDS:
-            told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
-            self._listed = time.monotonic(), msgspec.json.encode(told)
+        async with self._lock:  # one look for all who ask
+            start = time.monotonic()
+            if start >= self._listed[0]:
+                told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+                now = time.monotonic()
+                self._listed = now + max(FRESH_SECONDS, 20 * (now - start)), msgspec.json.encode(told)
         return Answer(200, self._listed[1])
 
     async def _act(
@@ -87,7 +90,7 @@ class VersionRoutes:
             said = str(error).replace(f"{settings.home}/", "")
             raise Refusal(409, "version", said) from error
         logger.warning("%s: %s %s by key %r", self._layout.task, verdict.action, verdict.version, request.key)
-        self._listed = -FRESH_SECONDS, b""
+        self._listed = 0.0, b""
         done = {"action": verdict.action, "version": verdict.version, "reasons": verdict.reasons}
         return Answer(200, msgspec.json.encode(done))
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from tideline.predlog.database import Database
 from tideline.predlog.tables import labelled_id, labels, predictions
+from tideline.predlog.tally import Moments
 
 _Z = 1.959963984540054
 _BATCH = 10_000
@@ -105,9 +106,8 @@ class _Tally:
         coverage = {level: estimate_share(inside) for level, inside in sorted(self.covered.items())}
         labelled = len(self.errors) + len(self.hits)
         if self.errors:
-            square = estimate_mean([e * e for e in self.errors])
-            rmse = Estimate(math.sqrt(square.value), _root(square.low), _root(square.high))
-            mae = estimate_mean([abs(e) for e in self.errors])
+            rmse = bound_root(measure_values([e * e for e in self.errors]))
+            mae = bound_mean(measure_values([abs(e) for e in self.errors]))
             return LiveError(version, role, n, labelled, rmse=rmse, mae=mae, coverage=coverage)
         accuracy = estimate_share(self.hits) if self.hits else None
         return LiveError(version, role, n, labelled, accuracy=accuracy, coverage=coverage)
@@ -117,20 +117,36 @@ def _root(value: float | None) -> float | None:
     return None if value is None else math.sqrt(max(0.0, value))
 
 
-def estimate_mean(values: list[float]) -> Estimate:
-    """Mean of at least one value, with Student's interval."""
+def measure_values(values: list[float]) -> Moments:
+    """Moments of at least one value."""
     n, mean = len(values), math.fsum(values) / len(values)
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else 0.0
+    return Moments(n, mean, math.sqrt(variance))
+
+
+def bound_mean(moments: Moments) -> Estimate:
+    """The mean of at least one value, with Student's interval."""
+    n, mean = moments.n, moments.mean
     if n < 2:
         return Estimate(mean, None, None)
-    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
-    half = student_quantile(n - 1) * math.sqrt(variance / n)
+    half = student_quantile(n - 1) * moments.deviation / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half)
+
+
+def bound_root(moments: Moments) -> Estimate:
+    """The square root of the mean of at least one square, with the roots of its interval's ends."""
+    square = bound_mean(moments)
+    return Estimate(math.sqrt(square.value), _root(square.low), _root(square.high))
 
 
 def estimate_share(hits: Iterable[bool]) -> Estimate:
     """Share of hits among at least one, with Wilson's interval."""
     counted = list(hits)
-    n, share = len(counted), sum(counted) / len(counted)
+    return bound_share(len(counted), sum(counted) / len(counted))
+
+
+def bound_share(n: int, share: float) -> Estimate:
+    """A share of at least one, with Wilson's interval."""
     centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))
