@@ -6,6 +6,7 @@ Configured for speed: no trace spans, no access log line a prediction, none of B
 from __future__ import annotations
 
 import gc
+import sys
 
 import bentoml
 
@@ -37,6 +38,7 @@ class TidelineService:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
+        sys.setswitchinterval(0.0005)  # seconds that the event loop waits for the interpreter behind another thread
 
     async def __is_ready__(self) -> bool:
         """What /readyz asks."""
