@@ -10,6 +10,7 @@ import sys
 
 import bentoml
 
+from serving.allocator import limit_arenas
 from serving.app import Application
 from serving.checks import check_settings
 from serving.front import make_service_class
@@ -33,6 +34,7 @@ class TidelineService:
     """Serves the champion of one task."""
 
     def __init__(self) -> None:
+        limit_arenas()
         application.open()
         # What is loaded now stays: the collector need not walk it, and full passes become rare.
         gc.collect()
