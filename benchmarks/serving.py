@@ -20,12 +20,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+Observer = Callable[[float, float, bytes], None]
 
 
 def main() -> None:
@@ -114,8 +115,14 @@ def is_ready(port: int) -> bool:
         return False
 
 
-def load(port: int, rows: list[dict[str, Any]], connections: int, seconds: float) -> list[float]:
-    """Seconds of each request of a closed loop: every connection sends its next request when the answer is here."""
+def load(
+    port: int, rows: list[dict[str, Any]], connections: int, seconds: float, observe: Observer | None = None
+) -> list[float]:
+    """Seconds of each request of a closed loop: every connection sends its next request when the answer is here.
+
+    `observe` is told when each request was sent and answered (perf_counter), and the answer; without it, one that is
+    not a 200 ends the program.
+    """
     body = json.dumps({"rows": rows}).encode()
     head = (
         "POST /predict HTTP/1.1",
@@ -143,7 +150,9 @@ def load(port: int, rows: list[dict[str, Any]], connections: int, seconds: float
             if not is_whole(state[1]):
                 continue
             now = time.perf_counter()
-            if not state[1].startswith(b"HTTP/1.1 200"):
+            if observe is not None:
+                observe(state[2], now, state[1])
+            elif not state[1].startswith(b"HTTP/1.1 200"):
                 sys.exit(f"not answered: {state[1][:500]!r}")
             latencies.append(now - state[2])
             if now < end:

@@ -9,6 +9,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from serving.answers import Answers
+from serving.aside import run_aside
 from serving.columnar.batch import ColumnBatch
 from serving.columnar.checks import ColumnTaker, Places
 from serving.errors import Refusal, UnanswerableRow
@@ -26,10 +27,10 @@ _ENCODER = msgspec.json.Encoder()
 class Champion:
     """A bundle that is ready to answer. Safe to call from several threads.
 
-    Raises TidelineError if the bundle is broken.
+    beside: whether others answer meanwhile, and are not to notice. Raises TidelineError if the bundle is broken.
     """
 
-    def __init__(self, bundle: Bundle, version: str, max_rows: int) -> None:
+    def __init__(self, bundle: Bundle, version: str, max_rows: int, beside: bool = False) -> None:
         self.bundle, self.version = bundle, version
         self.manifest = self.bundle.manifest
         self.task = self.manifest.task
@@ -37,11 +38,14 @@ class Champion:
         self._taker = ColumnTaker(self.manifest.columns, max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
-        self.predictor = Predictor(self.bundle, threads=1)
+        self.predictor = run_aside(self._open_predictor) if beside else self._open_predictor()
         if self.examples:
             self.predict(
                 self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]}))
             )  # warm: the first run is slow
+
+    def _open_predictor(self) -> Predictor:
+        return Predictor(self.bundle, threads=1)
 
     def _is_taken(self, example: dict[str, Any]) -> bool:
         try:

@@ -7,7 +7,7 @@ has its own metrics, time-out and error answers. What BentoML answers itself pas
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 import bentoml
@@ -17,17 +17,26 @@ from serving.routing import ELSEWHERE
 
 
 class FrontDoor:
-    """ASGI: `inner` gets its own paths and the lifespan, `application` all the rest."""
+    """ASGI: `inner` gets its own paths with their method and the lifespan, `application` all the rest."""
 
-    def __init__(self, inner: Any, application: Any, own_paths: Collection[str]) -> None:
-        self.inner, self._application, self._own_paths = inner, application, frozenset(own_paths)
+    def __init__(self, inner: Any, application: Any, own_paths: Mapping[str, str]) -> None:
+        self.inner, self._application, self._own_paths = inner, application, own_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
-        if scope["type"] == "lifespan" or scope["path"] in self._own_paths:
+        if scope["type"] == "lifespan":
             await self.inner(scope, receive, send)
+        elif scope["type"] == "http" and scope["method"] in self._list_methods(scope["path"]):
+            # No headers: none counts there, and BentoML's access log breaks on one that is not UTF-8.
+            await self.inner({**scope, "headers": []}, receive, send)
         else:
             await self._application(scope, receive, send)
+
+    def _list_methods(self, path: str) -> tuple[str, ...]:
+        method = self._own_paths.get(path)
+        if method is None:
+            return ()
+        return ("GET", "HEAD") if method == "GET" else (method,)
 
 
 def make_service_class(application: Any) -> Any:

@@ -25,6 +25,7 @@ from tideline.layout import Layout
 from tideline.live_parity import Sample, find_difference, read_parity
 
 HEADER = b"x-tideline-parity"
+QUESTION_ROWS = 8  # a question: the traffic waits behind no more than that
 PATIENCE = 3.0  # seconds until a worker that has loaded the version must have been met
 _ABSENT = 409
 
@@ -64,11 +65,11 @@ class ParityCheck:
         sample = read_parity(layout, champion.version)
         if sample.digest != champion.bundle.digest:
             raise TidelineError(f"{champion.version}: its parity sample is that of another bundle; offer it again")
-        for part in _split(sample, self._max_rows):
+        for start, part in _split(sample, min(QUESTION_ROWS, self._max_rows)):
             answer = ask(champion.version, msgspec.json.encode({"rows": part.rows}))
             if answer["model"]["version"] != champion.version:
                 raise TidelineError(f"{champion.version} was asked, {answer['model']['version']} answered")
-            if difference := find_difference(part, answer):
+            if difference := find_difference(part, answer, start):
                 raise TidelineError(f"{champion.version} fails parity: served, {difference}")
 
     def _ask(self, version: str, body: bytes) -> dict[str, Any]:
@@ -118,8 +119,8 @@ def refuse_absent(version: str) -> Refusal:
     return Refusal(_ABSENT, f"header {HEADER.decode()}", f"{version} is not loaded here")
 
 
-def _split(sample: Sample, size: int) -> list[Sample]:
+def _split(sample: Sample, size: int) -> list[tuple[int, Sample]]:
     return [
-        msgspec.structs.replace(sample, rows=sample.rows[i : i + size], answers=sample.answers[i : i + size])
+        (i, msgspec.structs.replace(sample, rows=sample.rows[i : i + size], answers=sample.answers[i : i + size]))
         for i in range(0, len(sample.rows), size)
     ]

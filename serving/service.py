@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import sys
 
 import bentoml
 
+from serving.allocator import limit_arenas
 from serving.app import Application
 from serving.checks import check_settings
 from serving.front import make_service_class
@@ -33,6 +35,7 @@ class TidelineService:
     """Serves the champion of one task."""
 
     def __init__(self) -> None:
+        limit_arenas()
         application.open()
         # BentoML starts uvicorn with an access log that nobody sees; without a taker uvicorn makes no lines.
         logging.getLogger("uvicorn.access").propagate = False
@@ -40,6 +43,7 @@ class TidelineService:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
+        sys.setswitchinterval(0.0005)  # seconds that the event loop waits for the interpreter behind another thread
 
     async def __is_ready__(self) -> bool:
         """What /readyz asks."""

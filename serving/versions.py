@@ -134,7 +134,7 @@ class Versions:
             if served.identity == (version, digest):
                 return served
         assert self.layout is not None
-        served = self._load(open_version(self.layout, version, digest), version)
+        served = self._load(open_version(self.layout, version, digest), version, beside=True)
         self._candidate = served
         try:
             if not may_lack_sample or self._has_sample(served):
@@ -143,8 +143,8 @@ class Versions:
             self._candidate = None
         return served
 
-    def _load(self, bundle: Bundle, version: str) -> Served:
-        champion = Champion(bundle, version, self._settings.max_rows)
+    def _load(self, bundle: Bundle, version: str, beside: bool = False) -> Served:
+        champion = Champion(bundle, version, self._settings.max_rows, beside)
         return Served(champion, champion.describe(), msgspec.json.encode(describe_api(champion, self._settings)))
 
     def _has_sample(self, served: Served) -> bool:

@@ -77,17 +77,21 @@ def parity_file(layout: Layout, version: str) -> Path:
     return layout.registry / "parity" / f"{version}.json"
 
 
-def find_difference(sample: Sample, answer: dict[str, Any]) -> str:
-    """How the body of an answer to all rows of the sample differs from what was expected; empty if it does not."""
-    for row, expected in enumerate(sample.answers):
+def find_difference(sample: Sample, answer: dict[str, Any], start: int = 0) -> str:
+    """How the body of an answer to all rows of the sample differs from what was expected; empty if it does not.
+
+    start: number of its first row, where it is a part of the sample.
+    """
+    for i, expected in enumerate(sample.answers):
+        row = start + i
         if isinstance(expected, dict):
-            found = answer["probabilities"][row]
+            found = answer["probabilities"][i]
             far = [name for name, p in expected.items() if not abs(found.get(name, math.inf) - p) <= sample.tolerance]
             if far:
                 name = far[0]
                 return f"row {row} of its sample gives {name!r} {found.get(name)}, offline it was {expected[name]}"
             continue
-        value = answer["predictions"][row]
+        value = answer["predictions"][i]
         if not abs(value - expected) <= sample.tolerance * max(abs(expected), sample.floor):
             return f"row {row} of its sample gives {value}, offline it was {expected}"
     return ""
