@@ -6,9 +6,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,14 +23,8 @@ from tideline.pointer import Margins, read_pointer
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> ToyRegistry:
-    return ToyRegistry(tmp_path)
-
-
-@pytest.fixture
-def server(registry: ToyRegistry) -> Iterator[RealServer]:
-    with RealServer(["--task", "toy"], registry.home) as running:
-        yield running
+def server(following: RealServer) -> RealServer:
+    return following
 
 
 def challengers(server: RealServer) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -21,14 +19,8 @@ from tideline.live_report import describe_live
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> ToyRegistry:
-    return ToyRegistry(tmp_path)
-
-
-@pytest.fixture
-def server(registry: ToyRegistry) -> Iterator[RealServer]:
-    with RealServer(["--task", "toy"], registry.home) as running:
-        yield running
+def server(following: RealServer) -> RealServer:
+    return following
 
 
 def act(server: RealServer, name: str, key: str = "", **body: Any) -> httpx.Response:
