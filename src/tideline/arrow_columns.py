@@ -102,5 +102,8 @@ def _view(array: pa.Array, dtype: Any) -> NDArray[Any]:
 
 
 def join_chunks(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
+    if column.num_chunks == 0:
+        return pa.nulls(0, column.type)  # combine_chunks would load pandas for that
     joined = column.combine_chunks()
     return joined if isinstance(joined, pa.Array) else pa.concat_arrays(joined.chunks)

@@ -246,7 +246,7 @@ async def main():
     async def send(message):
         if "status" in message:
             print(message["status"])
-    names = [(b"content-type", b"text/csv"), (b"accept", b"application/vnd.apache.arrow.stream")]
+    names = [(b"content-type", sys.argv[1].encode()), (b"accept", b"application/vnd.apache.arrow.stream")]
     await application({"type": "http", "method": "POST", "path": "/predict", "headers": names}, receive, send)
     application.close()
 asyncio.run(main())
@@ -254,15 +254,23 @@ print(sorted({"pyarrow", "pandas"} & set(sys.modules)))
 """
 
 
+@pytest.mark.parametrize(
+    ("media", "body", "status"),
+    [
+        (CSV, write(CSV, MIXED), "200"),
+        (ARROW, write(ARROW, MIXED), "200"),
+        (ARROW, write_stream(pa.Table.from_pylist(MIXED).slice(0, 0)), "422"),
+    ],
+)
 def test_pyarrow_is_loaded_by_the_first_who_needs_it_and_pandas_never(
-    regression_bundle: Bundle, tmp_path: Path
+    regression_bundle: Bundle, tmp_path: Path, media: str, body: bytes, status: str
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", IN_PROCESS],
+        [sys.executable, "-c", IN_PROCESS, media],
         env=clean_environment(tmp_path, TIDELINE_BUNDLE=str(regression_bundle.path)),
-        input=write(CSV, MIXED),
+        input=body,
         cwd=ROOT,
         capture_output=True,
         timeout=60,
     )
-    assert done.stdout.decode().split("\n")[:3] == ["False", "200", "['pyarrow']"], done.stderr.decode()
+    assert done.stdout.decode().split("\n")[:3] == ["False", status, "['pyarrow']"], done.stderr.decode()
