@@ -24,8 +24,8 @@ from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
 REQUIREMENTS = (
-    "alembic", "bentoml", "httptools", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "psycopg",
-    "psycopg-binary", "pyarrow", "pyyaml", "sqlalchemy", "uvloop",
+    "alembic", "bentoml", "httptools", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client",
+    "psycopg", "psycopg-binary", "pyarrow", "pyyaml", "sqlalchemy", "uvloop",
 )  # fmt: skip
 _LIST_MODULES = r"""
 import importlib, pkgutil, sys, serving
