@@ -56,7 +56,10 @@ class VersionRoutes:
         self.routes += [Route(f"/versions/{n}", "POST", partial(self._act, a), needs="admin") for n, a in acts.items()]
 
     async def _list(self, request: Request) -> Answer:
-        told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+        try:
+            told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+        except TidelineError as error:
+            raise self._refuse("registry", error) from error
         return Answer(200, msgspec.json.encode(told))
 
     async def _act(self, act: Callable[[Act, dict[str, Any]], Verdict], request: Request) -> Answer:
@@ -71,12 +74,15 @@ class VersionRoutes:
         try:
             verdict = await asyncio.get_running_loop().run_in_executor(None, act, asked, by)
         except TidelineError as error:
-            said = str(error).replace(f"{settings.home}/", "")
-            raise Refusal(409, "version", said) from error
+            raise self._refuse("version", error) from error
         logger.warning("%s: %s %s by key %r", self._layout.task, verdict.action, verdict.version, request.key)
         self._trial = (-FRESH_SECONDS, None)
         done = {"action": verdict.action, "version": verdict.version, "reasons": verdict.reasons}
         return Answer(200, msgspec.json.encode(done))
+
+    def _refuse(self, path: str, error: TidelineError) -> Refusal:
+        """What the registry says, without where it lies on this machine."""
+        return Refusal(409, path, str(error).replace(f"{self._worker.settings.home}/", ""))
 
     def _promote(self, asked: Act, by: dict[str, Any]) -> Verdict:
         return promote_canary(self._layout, asked.version, asked.reason, {**by, "live": self._measure()})
