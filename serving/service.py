@@ -10,7 +10,7 @@ import sys
 
 import bentoml
 
-from serving.allocator import limit_arenas
+from serving.allocator import tune_allocator
 from serving.app import Application
 from serving.checks import check_settings
 from serving.front import make_service_class
@@ -34,7 +34,7 @@ class TidelineService:
     """Serves the champion of one task."""
 
     def __init__(self) -> None:
-        limit_arenas()
+        tune_allocator()
         application.open()
         # What is loaded now stays: the collector need not walk it, and full passes become rare.
         gc.collect()
