@@ -34,7 +34,7 @@ from tideline.params import load_params
 
 EVERY = 30.0  # seconds between two looks at the memory
 TURN = 60.0  # seconds from one promotion to the next
-WARM = 0.3  # of the time: caches, pools and the allocator find their size
+WARM = 0.5  # of the time: caches, pools and the allocator find their size
 LIMIT = 12.0  # MB an hour that count as flat
 
 

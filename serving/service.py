@@ -11,7 +11,7 @@ import sys
 
 import bentoml
 
-from serving.allocator import limit_arenas
+from serving.allocator import tune_allocator
 from serving.app import Application
 from serving.checks import check_settings
 from serving.front import make_service_class
@@ -35,7 +35,7 @@ class TidelineService:
     """Serves the champion of one task."""
 
     def __init__(self) -> None:
-        limit_arenas()
+        tune_allocator()
         application.open()
         # BentoML starts uvicorn with an access log that nobody sees; without a taker uvicorn makes no lines.
         logging.getLogger("uvicorn.access").propagate = False

@@ -33,6 +33,11 @@ def watch_pointer(layout: Layout) -> FileWatch:
     return FileWatch(layout.registry / "champion.json")
 
 
+def watch_ledger(layout: Layout) -> FileWatch:
+    """The file that has to confirm it."""
+    return FileWatch(ledger_file(layout))
+
+
 def read_state(layout: Layout) -> Pointer:
     """The pointer, which the ledger confirms. Raises TidelineError if there is no champion, or they do not agree."""
     pointer = read_pointer(layout)

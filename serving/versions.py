@@ -21,7 +21,7 @@ from serving.openapi import describe_api
 from serving.parity_check import NotReached, ParityCheck, find_token
 from serving.roster import Roster, Served
 from serving.settings import Settings
-from serving.source import find_layout, has_registry, open_bundle, open_version, read_state, watch_pointer
+from serving.source import find_layout, has_registry, open_bundle, open_version, read_state, watch_ledger, watch_pointer
 from tideline.bundle import Bundle
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
@@ -49,7 +49,7 @@ class Versions:
         self._settings, self.token = settings, find_token(settings)
         self._check = ParityCheck(settings, self.token)
         self.layout = find_layout(settings) if has_registry(settings) else None
-        self._watch = watch_pointer(self.layout) if self.layout else None
+        self._watches = (watch_pointer(self.layout), watch_ledger(self.layout)) if self.layout else ()
         self._meter = VersionMeter()
         self._retry_at: float | None = 0.0  # challengers are loaded once the server can be asked
         self._blocked: PendingError | None = None
@@ -91,11 +91,12 @@ class Versions:
         self.current = self.current.with_shares(shares)
 
     def follow(self) -> None:
-        """Serve what the pointer names, if it has moved. Whatever is wrong with that, the old versions go on."""
-        if self._watch is None or self.layout is None:
+        """Serve what the pointer names, if it or the ledger has changed. Whatever is wrong, the old versions go on."""
+        if self.layout is None:
             return
         is_due = self._retry_at is not None and time.monotonic() >= self._retry_at
-        if not self._watch.has_changed() and not is_due:
+        has_changed = [watch.has_changed() for watch in self._watches]
+        if not any(has_changed) and not is_due:
             return
         self._retry_at = None
         kept = f"{self.current.champion.champion.version} goes on"

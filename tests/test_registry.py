@@ -11,6 +11,7 @@ import threading
 
 import pytest
 
+from tests.killed_promotion import KILLER
 from tests.small_registry import PARAMS, actions, offer, submit
 from tests.small_task import PETS, RENT, ROOT
 from tideline.bundle import load_bundle
@@ -71,40 +72,6 @@ def test_rollback_to_a_broken_version_is_refused(layout: Layout) -> None:
     with pytest.raises(TidelineError, match=r"model\.onnx is missing|model\.onnx cannot be read"):
         rollback(layout)
     assert champion_bundle(layout).name == second
-
-
-KILLER = """
-import os, sys
-from pathlib import Path
-from tests.small_task import RENT, small_params
-from tideline import bundle, ledger, pointer, registry
-from tideline.layout import Layout
-
-step, params, layout = sys.argv[2], small_params(), Layout("rent", Path(sys.argv[1]))
-def die(*_, **__):
-    os.kill(os.getpid(), 9)
-if step == "while copying":
-    bundle.sync_folder = die
-elif step == "before the entry":
-    registry.append_entry = die
-elif step == "in the entry":
-    write = os.fsync
-    def cut(handle):
-        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
-        if path.name == "ledger.jsonl":
-            os.truncate(path, path.stat().st_size - 40)
-            die()
-        write(handle)
-    ledger.os.fsync = cut
-elif step == "before the pointer":
-    registry.move_pointer = die
-elif step in ("in the parity sample", "in the pointer"):
-    replace, name = Path.replace, "champion.json" if step == "in the pointer" else "v0002"
-    Path.replace = lambda self, target: die() if target.name.startswith(name) else replace(self, target)
-elif step == "after the pointer":
-    pointer.sync_folder = die
-registry.promote(RENT, params, layout)
-"""
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,10 @@ class VersionRoutes:
         async with self._lock:  # one look for all who ask
             start = time.monotonic()
             if start >= self._listed[0]:
-                told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+                try:
+                    told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+                except TidelineError as error:
+                    raise self._refuse("registry", error) from error
                 now = time.monotonic()
                 self._listed = now + max(FRESH_SECONDS, 20 * (now - start)), msgspec.json.encode(told)
         return Answer(200, self._listed[1])
@@ -87,12 +90,15 @@ class VersionRoutes:
         try:
             verdict = await asyncio.get_running_loop().run_in_executor(None, act, asked, by)
         except TidelineError as error:
-            said = str(error).replace(f"{settings.home}/", "")
-            raise Refusal(409, "version", said) from error
+            raise self._refuse("version", error) from error
         logger.warning("%s: %s %s by key %r", self._layout.task, verdict.action, verdict.version, request.key)
         self._listed = 0.0, b""
         done = {"action": verdict.action, "version": verdict.version, "reasons": verdict.reasons}
         return Answer(200, msgspec.json.encode(done))
+
+    def _refuse(self, path: str, error: TidelineError) -> Refusal:
+        """What the registry says, without where it lies on this machine."""
+        return Refusal(409, path, str(error).replace(f"{self._worker.settings.home}/", ""))
 
     def _promote(self, asked: Act, by: dict[str, Any]) -> Verdict:
         return promote_canary(self._layout, asked.version, asked.reason, {**by, "live": self._measure()})

@@ -89,7 +89,7 @@ def _read(layout: Layout) -> Pointer:
 def _describe_figures(t: Tally) -> dict[str, Any]:
     estimates: dict[str, Estimate | None] = dict.fromkeys(("rmse", "mae", "accuracy"))
     if t.loss.n and t.is_share:
-        estimates["accuracy"] = bound_share(t.loss.n, 1 - t.loss.mean)
+        estimates["accuracy"] = bound_share(1 - t.loss.mean, t.loss.n)
     elif t.loss.n:
         estimates |= {"rmse": bound_root(t.square), "mae": bound_mean(t.loss)}
     told = {name: asdict(e) if e else None for name, e in estimates.items()}

@@ -13,8 +13,8 @@ from scipy import stats
 
 from tests.predlog.samples import COLUMNS, START, make_pets, make_rents
 from tideline.contracts import TidelineError
-from tideline.predlog import Label, Store
-from tideline.predlog.live import bound_mean, estimate_share, measure_values, student_quantile
+from tideline.predlog import Label, Moments, Store
+from tideline.predlog.live import bound_mean, bound_share, student_quantile
 from tideline.predlog.read import iterate
 
 
@@ -129,9 +129,9 @@ def student(values: list[float]) -> tuple[float, float, float]:
 
 
 def test_estimates_of_few_labels() -> None:
-    one = bound_mean(measure_values([3.0]))
+    one = bound_mean(Moments(1, 3.0))
     assert (one.value, one.low, one.high) == (3.0, None, None)
-    assert estimate_share([True]).low == pytest.approx(0.2065, abs=1e-4) and estimate_share([True]).high == 1.0
+    assert bound_share(1.0, 1).low == pytest.approx(0.2065, abs=1e-4) and bound_share(1.0, 1).high == 1.0
     for degrees in (1, 2, 3, 4, 7, 30, 1000):
         assert student_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=2e-3)
 

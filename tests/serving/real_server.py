@@ -9,11 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -91,3 +93,13 @@ class RealServer:
             return bool(self.client.get("/readyz").status_code == 200)
         except httpx.TransportError:
             return False
+
+
+def workers_of(server: RealServer) -> list[psutil.Process]:
+    """The processes that answer."""
+    found = []
+    for process in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a zombie
+            if "_bentoml_impl.worker.service" in " ".join(process.cmdline()):
+                found.append(process)
+    return found

@@ -6,7 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -15,7 +15,7 @@ import pytest
 from tests.predlog.postgres import PostgresServer
 from tests.predlog.samples import stored_ids
 from tests.serving.hammer import Hammer
-from tests.serving.real_server import RealServer
+from tests.serving.real_server import RealServer, workers_of
 from tests.serving.small_bundle import ROW
 from tests.wait import wait_for
 from tideline.bundle import Bundle
@@ -28,15 +28,6 @@ BOTH = pytest.mark.parametrize("journal", ["off", "on"])
 def serve(bundle: Bundle, home: Path, journal: str = "off", **variables: str) -> RealServer:
     settings = {"TIDELINE_SERVING_JOURNAL": journal, "TIDELINE_STORE_JOURNAL": str(home / "journal"), **variables}
     return RealServer(["--bundle", str(bundle.path)], home, **settings)
-
-
-def workers_of(server: RealServer) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(server.process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # a zombie
-            if "_bentoml_impl.worker.service" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
 
 
 def pids_of_gauges(home: Path) -> set[str]:

@@ -22,16 +22,16 @@ SHIFTS = (0.0, 1000.0, 2000.0)
 
 
 class ToyRegistry:
-    """Versions of the task `toy`: the nth answers SHIFTS[n] more than `expected_value`. The first is champion."""
+    """Versions of a task: the nth answers SHIFTS[n] more than `expected_value`. The first is champion."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.layout = home, Layout("toy", home)
+    def __init__(self, home: Path, task: str = "toy") -> None:
+        self.home, self.layout = home, Layout(task, home)
         versions_folder(self.layout).mkdir(parents=True)
         self.versions: list[str] = []
         self.digests: list[str] = []
         self.shifts: dict[str, float] = {}
         for i, shift in enumerate(SHIFTS):
-            self.shifts[self.add(write_small_bundle(home / f"bundle{i}", shift=shift))] = shift
+            self.shifts[self.add(write_small_bundle(home / f"bundle{i}", task=task, shift=shift))] = shift
         self.point_to(0)
 
     def add(self, bundle: Bundle) -> str:
