@@ -126,3 +126,12 @@ def test_refusals_do_not_tell_where_things_lie(guarded: RealServer, home: Path, 
         ledger.write_bytes(content)
     assert client.leaks == [] and 500 not in client.statuses
     assert "Traceback" not in guarded.log
+
+
+def test_odd_headers_do_not_break_probes(guarded: RealServer, home: Path) -> None:
+    """BentoML answers these, and its access log would fail on such a header halfway through the answer."""
+    client = CountedClient(guarded.port, home)
+    for path in ("/schema.json", "/livez", "/readyz", "/healthz"):
+        assert client.send("GET", path, headers={"content-type": "\xd4", "x-sticky-key": "\xff"}) == 200
+        assert client.send("POST", path, b"x", headers={"content-type": "\xd4"}) == 405
+    assert "Traceback" not in guarded.log
