@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from serving.asgi import Answer, Disconnected, Receive, Scope, Send, send_answer
 from serving.deadlines import Deadlines
-from serving.errors import Refusal, encode_error
+from serving.errors import Refusal, encode_refusal
 from serving.routing import ELSEWHERE, Request, Router
 from serving.settings import Settings
 
@@ -73,15 +73,17 @@ class Application:
         except Disconnected:
             return
         except Refusal as refusal:
-            answer = Answer(refusal.status, refusal.to_json(), headers=refusal.headers)
+            answer = Answer(refusal.status, encode_refusal(refusal, scope["path"]), headers=refusal.headers)
         except asyncio.CancelledError:
             if not self._deadlines.was_late(task):
                 raise
             seconds = self._deadlines.seconds
-            answer = Answer(504, encode_error("", f"not answered within {seconds:g} s", {"seconds": seconds}))
+            late = Refusal(504, "", f"not answered within {seconds:g} s", {"seconds": seconds})
+            answer = Answer(504, encode_refusal(late, scope["path"]))
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
-            answer = Answer(500, encode_error("", "the server failed; its log says why"))
+            failure = Refusal(500, "", "the server failed; its log says why")
+            answer = Answer(500, encode_refusal(failure, scope["path"]))
         finally:
             self._deadlines.leave(task)
         await send_answer(answer, send)

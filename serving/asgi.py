@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
 from typing import Any
+
+import msgspec
 
 from serving.errors import Refusal
 
@@ -15,6 +16,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+_JSON_HEADER = b"content-type", JSON.encode()
 BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before the 504
 
 
@@ -22,28 +24,40 @@ class Disconnected(Exception):
     """The client has gone: there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A whole response. version: of the model that answered, for the metrics; empty if none did."""
 
     status: int
     body: bytes
     media: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     version: str = ""
 
 
 async def send_answer(answer: Answer, send: Send) -> None:
     """Send it in one piece."""
-    headers = [(b"content-type", answer.media.encode()), (b"content-length", str(len(answer.body)).encode())]
-    headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
+    media = _JSON_HEADER if answer.media is JSON else (b"content-type", answer.media.encode())
+    headers = [media, (b"content-length", b"%d" % len(answer.body))]
+    if answer.headers:
+        headers.extend((name.encode(), value.encode()) for name, value in answer.headers.items())
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
 async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) -> bytes:
-    """The bytes of a JSON body. Raises Refusal if it is none by its headers, too large (bytes), or too late (408 after
-    80 % of `timeout` seconds), and Disconnected."""
+    """The bytes of a JSON body; see `read_body`."""
+    _, body = await read_body(scope, receive, limit, timeout, (JSON,))
+    return body
+
+
+async def read_body(
+    scope: Scope, receive: Receive, limit: int, timeout: float, known: Sequence[str], default: str = ""
+) -> tuple[str, bytes]:
+    """The media type and the bytes of a body; `default` is that of a body without one.
+
+    Raises Refusal if its headers name none of the `known` media types or a compression, if it is too large (bytes), or
+    too late (408 after 80 % of `timeout` seconds), and Disconnected.
+    """
     declared = None
     media = encoding = b""
     for name, value in scope["headers"]:
@@ -53,20 +67,42 @@ async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) 
             declared = value
         elif name == b"content-encoding":
             encoding = value
-    if media.partition(b";")[0].strip().lower() != b"application/json":
-        message = "expected application/json" + (f", got {media[:60].decode('latin-1')}" if media else ", got none")
-        raise Refusal(415, "header content-type", message, JSON)
+    found = media.partition(b";")[0].strip().lower().decode("latin-1") or default
+    if found not in known:
+        expected = known[0] if len(known) == 1 else list(known)
+        message = f"expected {' or '.join(known)}, got {media[:60].decode('latin-1') or 'none'}"
+        raise Refusal(415, "header content-type", message, expected)
     if encoding not in (b"", b"identity"):
         raise Refusal(415, "header content-encoding", "compressed bodies are not read", "identity")
     if declared is not None and int(declared) > limit:
         raise _too_large(limit)
     seconds = timeout * BODY_SHARE
+    receiving = _receive_all(receive, limit)
+    try:
+        pause = receiving.send(None)
+    except StopIteration as ended:  # it was here already, as nearly always: no timer
+        return found, ended.value
     try:
         async with asyncio.timeout(seconds):
-            return await _receive_all(receive, limit)
+            return found, await _Begun(receiving, pause)
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} s; send less in a request"
         raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None
+
+
+class _Begun:
+    """Goes on with a coroutine that was begun outside of its task, and waits for `pause` first."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, bytes], pause: Any) -> None:
+        self._coroutine, self._pause = coroutine, pause
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        try:
+            yield self._pause
+        except BaseException as error:  # its task is cancelled
+            self._coroutine.throw(error)
+            raise
+        return (yield from self._coroutine.__await__())
 
 
 async def _receive_all(receive: Receive, limit: int) -> bytes:

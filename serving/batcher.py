@@ -7,12 +7,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from serving.champion import Answers
+import msgspec
+
+from serving.answers import Answers
+from serving.bulk import answer_parts
+from serving.champion import INLINE_ROWS
 from serving.errors import Refusal
 from serving.schema import Row
 from tideline.predlog import Receipt, RecordRefused, Role
@@ -20,8 +23,8 @@ from tideline.predlog import Receipt, RecordRefused, Role
 if TYPE_CHECKING:
     from serving.log import PredictionLog
 
-INLINE_ROWS = 64  # a larger request leaves the event loop, so that probes and small requests go on
 MERGED_ROWS = 256
+T = TypeVar("T")
 
 
 class Model(Protocol):
@@ -34,8 +37,7 @@ class Model(Protocol):
         """Answers of decoded rows. Raises UnanswerableRow."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """Who answers a request: a model in its role (None: the server asks itself), and the caller's sticky key."""
 
     model: Model
@@ -43,8 +45,7 @@ class Turn:
     key: str | None = None
 
 
-@dataclass(slots=True, eq=False)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """What one request asks of which model; `arrived` on perf_counter's clock."""
 
     turn: Turn
@@ -54,8 +55,7 @@ class Job:
     arrived: float
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(msgspec.Struct, frozen=True):
     """One request's part of a batch: its rows' answers stand from `start` to `stop`. No log, no ids."""
 
     answers: Answers
@@ -65,7 +65,7 @@ class Share:
 
 
 class Batcher:
-    """Hands rows to their model, one batch a turn of the event loop, large requests one after the other in a thread.
+    """Hands rows to their model, one batch a turn of the event loop, large requests part by part in a thread.
 
     A batch holds one model. `observe` is told the model and the number of rows of each batch. At most `max_pending`
     rows of large requests wait, and as many of small ones; a request beyond that is refused with 429.
@@ -94,6 +94,10 @@ class Batcher:
             loop.call_soon(self._flush)
         self._waiting.append(job)
         return await future
+
+    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, called in the thread of large requests."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def close(self) -> None:
         """Wait for the thread to finish what it has begun."""
@@ -183,10 +187,7 @@ class Batcher:
     async def _answer_bulk(self, job: Job) -> Share:
         size = len(job.rows)
         try:
-            loop = asyncio.get_running_loop()
-            answers = await loop.run_in_executor(self._thread, job.turn.model.predict, job.rows)
-            self._observe(job.turn.model, size)
-            ids = None if self._log is None else await self._log.write_bulk(job, answers)
+            answers, ids = await answer_parts(job, self._thread, self._log, self._observe)
             return Share(answers, 0, size, ids)
         finally:
             self._pending -= size

@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-import numpy as np
+from numpy.typing import NDArray
 
+from serving.answers import Answers
 from serving.aside import run_aside
-from serving.columns import as_number, describe_schema, to_date
+from serving.columnar.batch import ColumnBatch
+from serving.columnar.checks import ColumnTaker, Places
 from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row, RowDecoder
 from tideline.bundle import Bundle
+from tideline.column_rules import as_number, describe_schema, to_date
 from tideline.contracts import Column, TidelineError
-from tideline.predictor import Prediction, Predictor
+from tideline.predictor import Predictor
+
+INLINE_ROWS = 64  # a larger request leaves the event loop, so that probes and small requests go on
 
 _ENCODER = msgspec.json.Encoder()
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """Predictions of n rows as plain lists, ready to be cut into the answers of several requests.
-
-    levels: {level: list of n} intervals, or sets of classes; probabilities: a list of n, for classes only.
-    """
-
-    predictions: list[Any]
-    levels: dict[str, list[Any]] = field(default_factory=dict)
-    probabilities: list[dict[str, float]] | None = None
-
-    def cut(self, start: int, stop: int) -> Answers:
-        """Those of the rows from `start` to `stop`."""
-        levels = {level: values[start:stop] for level, values in self.levels.items()}
-        shares = None if self.probabilities is None else self.probabilities[start:stop]
-        return Answers(self.predictions[start:stop], levels, shares)
 
 
 class Champion:
@@ -49,6 +35,7 @@ class Champion:
         self.manifest = self.bundle.manifest
         self.task = self.manifest.task
         self.decoder = RowDecoder(self.manifest.columns, max_rows)
+        self._taker = ColumnTaker(self.manifest.columns, max_rows)
         self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
         self.predictor = run_aside(self._open_predictor) if beside else self._open_predictor()
@@ -66,11 +53,16 @@ class Champion:
         except Refusal:  # a training row may break a rule that only warns
             return False
 
+    def take_columns(self, given: Mapping[str, NDArray[Any]], places: Places) -> Sequence[Row]:
+        """Columns of a request as rows that `predict` takes; see `ColumnTaker.take`. Raises Refusal."""
+        batch = self._taker.take(given, places)
+        return batch if len(batch) > INLINE_ROWS else self.decoder.make_rows(batch.columns)
+
     def predict(self, rows: Sequence[Row]) -> Answers:
         """Answers of decoded rows. Raises UnanswerableRow if the model gives no finite number for one of them."""
-        columns = self.decoder.to_columns(rows)
+        columns = self._to_columns(rows)
         try:
-            return _to_lists(self.predictor.predict(columns))
+            return Answers.of(self.predictor.predict(columns))
         except TidelineError as error:
             raise UnanswerableRow(self._find_unanswerable(rows)) from error
 
@@ -79,12 +71,12 @@ class Champion:
         body: dict[str, Any] = {"model": self.model}
         if ids is not None:
             body["prediction_ids"] = ids
-        own = answers.cut(start, stop)
-        body["predictions"] = own.predictions
-        if own.probabilities is None:
-            body["intervals"] = own.levels
+        body["predictions"] = answers.predictions[start:stop]
+        levels = {level: values[start:stop] for level, values in answers.levels.items()}
+        if answers.probabilities is None:
+            body["intervals"] = levels
         else:
-            body["probabilities"], body["sets"] = own.probabilities, own.levels
+            body["probabilities"], body["sets"] = answers.probabilities[start:stop], levels
         return _ENCODER.encode(body)
 
     def describe(self) -> dict[str, Any]:
@@ -112,28 +104,19 @@ class Champion:
             "versions": manifest.versions,
         }
 
+    def _to_columns(self, rows: Sequence[Row]) -> Mapping[str, NDArray[Any]]:
+        return rows.columns if isinstance(rows, ColumnBatch) else self.decoder.to_columns(rows)
+
     def _find_unanswerable(self, rows: Sequence[Row]) -> int:
         low, high = 0, len(rows)
         while high - low > 1:  # the first bad row lies in [low, high)
             middle = (low + high) // 2
             try:
-                self.predictor.predict(self.decoder.to_columns(rows[low:middle]))
+                self.predictor.predict(self._to_columns(rows[low:middle]))
                 low = middle
             except TidelineError:
                 high = middle
         return low
-
-
-def _to_lists(prediction: Prediction) -> Answers:
-    if not prediction.names:
-        bands = {
-            f"{b.level:g}": list(zip(b.lower.tolist(), b.upper.tolist(), strict=True)) for b in prediction.intervals
-        }
-        return Answers(prediction.values.tolist(), bands)
-    names = np.array(prediction.names, dtype=object)
-    probabilities = [dict(zip(prediction.names, row, strict=True)) for row in prediction.probabilities.tolist()]
-    sets = {f"{s.level:g}": [names[row].tolist() for row in s.members] for s in prediction.sets}
-    return Answers(prediction.classes, sets, probabilities)
 
 
 def _find_examples(bundle: Bundle) -> list[dict[str, Any]]:

@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
-from serving.columns import describe_schema, describe_words
 from serving.errors import Refusal, show
+from tideline.column_rules import describe_schema, describe_words
 from tideline.contracts import Column
 
 _PLACE = re.compile(r"^(?P<text>.*?)(?: - at `\$(?P<place>.*)`)?$", re.DOTALL)

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from tideline.column_rules import show as show
+
 
 class Refusal(Exception):
     """A request that is not answered: 4xx, or 503 where it may be sent again.
@@ -27,6 +29,16 @@ class Refusal(Exception):
         return encode_error(self.path, self.message, self.expected)
 
 
+def encode_refusal(refusal: Refusal, path: str) -> bytes:
+    """The body of a refusal. Below /v2 it has the Open Inference Protocol's shape, {"error": TEXT}, with the detail
+    beside it."""
+    if path != "/v2" and not path.startswith("/v2/"):
+        return refusal.to_json()
+    text = f"{refusal.path}: {refusal.message}" if refusal.path else refusal.message
+    detail = {"path": refusal.path, "message": refusal.message, "expected": refusal.expected}
+    return msgspec.json.encode({"error": text, **detail})
+
+
 class UnanswerableRow(Exception):
     """The model gives no finite number for this row (position in what was handed to it)."""
 
@@ -38,13 +50,3 @@ class UnanswerableRow(Exception):
 def encode_error(path: str, message: str, expected: Any = None) -> bytes:
     """The body of every answer that is not a 2xx."""
     return msgspec.json.encode({"error": {"path": path, "message": message, "expected": expected}})
-
-
-def show(value: Any) -> str:
-    """A received value, short, for a message."""
-    if isinstance(value, list):
-        return "an array"
-    if isinstance(value, dict):
-        return "an object"
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import repeat
 from time import perf_counter, time_ns
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from tideline.predlog import (
     Record,
     RecordRefused,
     Store,
+    Writer,
     WriterState,
     journal_folder,
     mint_ids,
@@ -25,10 +27,10 @@ from tideline.predlog import (
 )
 
 if TYPE_CHECKING:
+    from serving.answers import Answers
     from serving.batcher import Job, Turn
-    from serving.champion import Answers
 
-CHUNK_ROWS = 1_000  # of a large request in one submission: smaller ones get their turn in between
+CHUNK_ROWS = 1_000  # of a shadow's rows in one submission: answers get their turn in between
 
 
 def find_store(settings: Settings) -> Store:
@@ -76,27 +78,14 @@ class PredictionLog:
         for job in batch:
             stop = start + len(job.rows)
             latency = now.latency(job.arrived)
-            records += _make_records(
-                job.turn, job.route, latency, job.rows, answers, start, ids[start:stop], ids[start], now.time
-            )
+            own, requests = ids[start:stop], repeat(ids[start])
+            records += _make_records(job.turn, job.route, latency, job.rows, answers, start, own, requests, now.time)
             start = stop
         return ids, self._writer.submit_async(records)
 
-    async def write_bulk(self, job: Job, answers: Answers) -> list[str]:
-        """Log a large request in several submissions, one after the other; its rows' ids.
-
-        Raises StoreUnavailable; then some of its rows may be in the log.
-        """
-        ids, now = mint_ids(len(answers.predictions)), _Now()
-        latency = now.latency(job.arrived)
-        for start in range(0, len(ids), CHUNK_ROWS):
-            stop = start + CHUNK_ROWS
-            part = job.rows[start:stop]
-            records = _make_records(
-                job.turn, job.route, latency, part, answers, start, ids[start:stop], ids[0], now.time
-            )
-            await self._writer.submit_async(records)
-        return ids
+    def begin_bulk(self, job: Job) -> BulkLog:
+        """Log a large request in several submissions, one after the other."""
+        return BulkLog(self._writer, job)
 
     def write_beside(
         self, turn: Turn, rows: Sequence[object], answers: Answers, answered: Sequence[str], route: str, latency: int
@@ -105,10 +94,8 @@ class PredictionLog:
 
         latency: µs. Raises StoreUnavailable or RecordRefused. Not for the event loop's thread.
         """
-        now = _Now()
-        records: list[Record] = []
-        for i, name in enumerate(mint_ids(len(rows))):
-            records += _make_records(turn, route, latency, rows[i : i + 1], answers, i, [name], answered[i], now.time)
+        ids, now = mint_ids(len(rows)), _Now()
+        records = _make_records(turn, route, latency, rows, answers, 0, ids, answered, now.time)
         for start in range(0, len(records), CHUNK_ROWS):
             self._writer.submit(records[start : start + CHUNK_ROWS]).result()
 
@@ -118,6 +105,30 @@ class PredictionLog:
         Raises StoreUnavailable.
         """
         return await self._writer.submit_labels_async(labels, source)
+
+
+class BulkLog:
+    """Logs the parts of one large request; `ids` are those of all its rows. Of its parts, one is being written."""
+
+    def __init__(self, writer: Writer, job: Job) -> None:
+        self.ids = mint_ids(len(job.rows))
+        self._writer, self._job, self._start = writer, job, 0
+        self._writing: asyncio.Future[Receipt] | None = None
+
+    async def add(self, rows: Sequence[object], answers: Answers) -> None:
+        """Hand over the next rows, once those before are durable. Raises StoreUnavailable or RecordRefused."""
+        own, now = self.ids[self._start : self._start + len(rows)], _Now()
+        job, latency, requests = self._job, now.latency(self._job.arrived), repeat(self.ids[0])
+        records = _make_records(job.turn, job.route, latency, rows, answers, 0, own, requests, now.time)
+        self._start += len(rows)
+        await self.finish()
+        self._writing = self._writer.submit_async(records)
+
+    async def finish(self) -> None:
+        """Wait until what was handed over is durable. Raises StoreUnavailable or RecordRefused, once."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            await writing
 
 
 def refuse_unlogged(error: TidelineError) -> Refusal:
@@ -150,10 +161,10 @@ def _make_records(
     answers: Answers,
     start: int,
     ids: Sequence[str],
-    request_id: str,
+    requests: Iterable[str],
     time: int,
 ) -> list[Record]:
-    """Records of `rows`, whose answers stand from `start` on."""
+    """Records of `rows`, whose answers stand from `start` on; `requests` has at least as many ids of requests."""
     task, version = turn.model.task, turn.model.version
     role, key = turn.role, turn.key
     assert role is not None  # the server's own questions are not logged
@@ -162,7 +173,7 @@ def _make_records(
     return [
         Record(
             name,
-            request_id,
+            request,
             time,
             task,
             version,
@@ -176,5 +187,5 @@ def _make_records(
             key,
             route,
         )
-        for i, (name, row) in enumerate(zip(ids, rows, strict=True), start)
+        for i, (name, row, request) in enumerate(zip(ids, rows, requests, strict=False), start)
     ]

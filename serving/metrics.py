@@ -8,6 +8,10 @@ PROMETHEUS_MULTIPROC_DIR, which a worker has in its environment.
 from __future__ import annotations
 
 import os
+import threading
+from bisect import bisect_left
+from collections import Counter as Counts
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,19 +56,37 @@ LABEL_LAG = Histogram("tideline_label_lag_seconds", "From prediction to its firs
 
 
 class RequestMeter:
-    """Counts requests; the label sets are looked up once."""
+    """Counts requests. What was observed reaches the metrics with the next `sync`: three writes to the shared files a
+    request cost a fifth of its time in the application, and they can be added up."""
 
     def __init__(self) -> None:
-        self._children: dict[tuple[str, int, str], tuple[Counter, Histogram]] = {}
+        self._seen: deque[tuple[str, int, str, float]] = deque()
+        self._lock = threading.Lock()
 
     def observe(self, route: str, status: int, version: str, seconds: float) -> None:
         """One answered request; `route` is one of a fixed set, `version` the one that answered, if any did."""
-        key = route, status, version
-        if key not in self._children:
-            self._children[key] = REQUESTS.labels(route, str(status)), SECONDS.labels(route, version)
-        counter, histogram = self._children[key]
-        counter.inc()
-        histogram.observe(seconds)
+        self._seen.append((route, status, version, seconds))
+
+    def sync(self) -> None:
+        """Add what was observed since the last call. From any thread."""
+        with self._lock:
+            counts: Counts[tuple[str, int]] = Counts()
+            times: dict[tuple[str, str], list[float]] = {}
+            for _ in range(len(self._seen)):
+                route, status, version, seconds = self._seen.popleft()
+                counts[route, status] += 1
+                times.setdefault((route, version), []).append(seconds)
+            for (route, status), count in counts.items():
+                REQUESTS.labels(route, str(status)).inc(count)
+            for labels, values in times.items():
+                _observe_all(SECONDS.labels(*labels), values)
+
+
+def _observe_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """What `observe` does with each of them; the library has no way to add many."""
+    histogram._sum.inc(sum(values))
+    for place, count in Counts(bisect_left(histogram._upper_bounds, value) for value in values).items():
+        histogram._buckets[place].inc(count)
 
 
 class ModelMeter:

@@ -24,8 +24,8 @@ from serving.source import open_bundle
 from tideline.contracts import TidelineError
 
 REQUIREMENTS = (
-    "alembic", "bentoml", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client", "psycopg",
-    "psycopg-binary", "pyyaml", "sqlalchemy",
+    "alembic", "bentoml", "httptools", "msgspec", "numpy", "onnxruntime-gpu", "onnxruntime", "prometheus-client",
+    "psycopg", "psycopg-binary", "pyarrow", "pyyaml", "sqlalchemy", "uvloop",
 )  # fmt: skip
 _LIST_MODULES = r"""
 import importlib, pkgutil, sys, serving
@@ -84,7 +84,7 @@ def pin_requirements() -> list[str]:
         try:
             pins.append(f"{name}=={version(name).partition('+')[0]}")
         except PackageNotFoundError:
-            if not name.startswith("onnxruntime"):  # one of its two distributions is here
+            if name not in ("onnxruntime", "onnxruntime-gpu", "uvloop"):  # one of the former is here, uvloop on Unix
                 raise
     return pins
 

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from serving.champion import Champion
+from serving.errors import Refusal
 from tideline.predlog import Role
 
 
@@ -46,6 +47,18 @@ class Roster:
                     return served.champion, "canary"
                 place -= share
         return self.champion.champion, "champion"
+
+    def find(self, version: str) -> tuple[Champion, Role]:
+        """A version that answers, by name. Raises Refusal (404)."""
+        answering: list[tuple[Served, Role]] = [(self.champion, "champion")]
+        answering += [(served, "canary") for served, _ in self.canaries]
+        for served, role in answering:
+            if served.champion.version == version:
+                return served.champion, role
+        names = [served.champion.version for served, _ in answering]
+        task = self.champion.champion.task
+        message = f"version {version[:60]!r} is not served; of {task} there is {', '.join(names)}"
+        raise Refusal(404, "version", message, names)
 
     def with_shares(self, shares: Mapping[str, float]) -> Roster:
         """The same with other shares, by version."""

@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+import msgspec
+
 from serving.asgi import Answer, Receive, Scope
 from serving.errors import Refusal
 from tideline.keys import Scope as KeyScope
 
+STICKY_LENGTH = 200  # of the header that keeps a caller with one version
 
-@dataclass(frozen=True, slots=True)
-class Request:
+
+class Request(msgspec.Struct, frozen=True):
     """One HTTP request on its way to a handler.
 
     arrived: on perf_counter's clock. names: values of the path's `{name}`s. key: name of the API key; empty if none.

@@ -6,6 +6,7 @@ Configured for speed: no trace spans, no access log line a prediction, none of B
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 
 import bentoml
@@ -36,6 +37,8 @@ class TidelineService:
     def __init__(self) -> None:
         tune_allocator()
         application.open()
+        # BentoML starts uvicorn with an access log that nobody sees; without a taker uvicorn makes no lines.
+        logging.getLogger("uvicorn.access").propagate = False
         # What is loaded now stays: the collector need not walk it, and full passes become rare.
         gc.collect()
         gc.freeze()

@@ -15,13 +15,13 @@ from serving.versions import Versions
 from tideline.bandit import share_requests
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
-from tideline.live_gate import NOTHING, Live, judge_live
+from tideline.live_gate import Live, judge_live
 from tideline.live_report import measure_trial
 from tideline.pointer import Challenger, Pointer, read_pointer
-from tideline.predlog import Store, StoreUnavailable, Tally
+from tideline.predlog import NONE, Store, StoreUnavailable, Tally
 from tideline.rollout import end_trial
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 2.0  # or longer, when the log is large
 
 logger = logging.getLogger("bentoml.tideline")
 
@@ -46,7 +46,13 @@ class Trial:
         pointer, layout = self._versions.pointer, self._versions.layout
         if pointer is None or layout is None or not pointer.challengers or time.monotonic() < self._due:
             return
-        self._due = time.monotonic() + EVERY_SECONDS
+        start = time.monotonic()
+        self._judge(layout, pointer)
+        # However large the log has become, one part in twenty of the time is spent on it.
+        now = time.monotonic()
+        self._due = now + max(EVERY_SECONDS, 20 * (now - start))
+
+    def _judge(self, layout: Layout, pointer: Pointer) -> None:
         try:
             since = min(c.since for c in pointer.challengers)
             found = {(t.version, t.role): t for t in self._store.tally(self._task, since)}
@@ -62,11 +68,11 @@ class Trial:
             versions = [pointer.version, *(c.version for c in pointer.challengers if c.role == "canary")]
             roles = ["champion", *["canary"] * (len(versions) - 1)]
             tallies = [found.get(key) for key in zip(versions, roles, strict=True)]
-            shares = share_requests([t.loss if t else NOTHING for t in tallies])
+            shares = share_requests([t.loss if t else NONE for t in tallies])
             self._versions.set_shares(dict(zip(versions, shares, strict=True)))
 
     def _measure(self, version: str, found: Tally | None) -> Live:
-        loss, latency = (found.loss, found.latency) if found else (NOTHING, NOTHING)
+        loss, latency = (found.loss, found.latency) if found else (NONE, NONE)
         return Live(loss, latency, self._outcomes.attempts[version], self._outcomes.failures[version])
 
     def _withdraw(self, layout: Layout, pointer: Pointer, challenger: Challenger, reasons: list[str]) -> None:

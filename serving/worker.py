@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from serving.access import Access, find_keys
 from serving.asgi import Answer
@@ -15,7 +16,7 @@ from serving.log import PredictionLog, find_store, refuse_unlogged
 from serving.metrics import CANARY_FAILURES, LogMeter, ModelMeter, RequestMeter, forget_dead_workers
 from serving.parity_check import HEADER, read_question, refuse_absent
 from serving.pulse import Pulse
-from serving.routing import Request
+from serving.routing import STICKY_LENGTH, Request
 from serving.schema import Row
 from serving.settings import Settings
 from serving.shadow import Beside, ShadowRunner
@@ -23,9 +24,8 @@ from serving.trial import Outcomes, Trial
 from serving.versions import Versions
 from tideline.contracts import TidelineError
 
-STICKY_LENGTH = 200
-
 logger = logging.getLogger("bentoml.tideline")
+T = TypeVar("T")
 
 
 class Worker:
@@ -41,7 +41,7 @@ class Worker:
         self.access = Access(find_keys(settings), settings.open, settings.workers, self.versions.token)
         self.request_meter, self.outcomes = RequestMeter(), Outcomes()
         self.log: PredictionLog | None = None
-        quick, slow = [self.access.follow], [self.versions.follow]
+        quick, trial = [self.access.follow, self.request_meter.sync], []
         if settings.log:
             self.log = PredictionLog(settings)
             self.log.open()
@@ -49,9 +49,10 @@ class Worker:
             self.store = find_store(settings)
             self._shadows = ShadowRunner(self.log)
             quick.append(self._measure_log)
-            slow.append(Trial(settings, self.versions, self.store, self.outcomes).act)
+            trial.append(Trial(settings, self.versions, self.store, self.outcomes).act)
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
-        self._pulses = [Pulse(*quick), Pulse(*slow)]  # loading a version takes its time
+        # Loading a version takes its time, and so does asking the log.
+        self._pulses = [Pulse(*acts) for acts in (quick, [self.versions.follow], trial)]
         for pulse in self._pulses:
             pulse.start()
 
@@ -60,6 +61,7 @@ class Worker:
         for pulse in self._pulses:
             pulse.close()
         self._batcher.close()
+        self.request_meter.sync()
         if self.log is not None:
             self._shadows.close()
             self.log.close()
@@ -71,13 +73,16 @@ class Worker:
         """True unless each prediction would be refused because it cannot be logged."""
         return self.log is None or self.log.takes_records
 
-    async def answer(self, request: Request, answer: Callable[[Champion, Turn], Awaitable[Answer]]) -> Answer:
-        """What `answer` makes of the version that this request is given to.
+    async def answer(
+        self, request: Request, answer: Callable[[Champion, Turn], Awaitable[Answer]], version: str | None = None
+    ) -> Answer:
+        """What `answer` makes of the version that this request is given to, or of the `version` that it names.
 
-        Where a canary fails, the champion answers instead, and it is counted against the canary. Raises Refusal.
+        Where a canary fails that was not named, the champion answers instead, and it is counted against the canary.
+        Raises Refusal.
         """
-        champion, turn = self._choose(request)
-        if turn.role is None or not self.versions.current.canaries:
+        champion, turn = self._choose(request, version)
+        if version is not None or turn.role is None or not self.versions.current.canaries:
             return await answer(champion, turn)
         self.outcomes.attempts[champion.version] += 1
         if turn.role != "canary":
@@ -94,6 +99,9 @@ class Worker:
             if refusal.status != 422:
                 raise
             error: Exception = refusal
+        except asyncio.CancelledError:  # it took too long, and there is no time left for another
+            self.outcomes.failures[champion.version] += 1
+            raise
         except Exception as other:
             error = other
         instead = self.versions.current.champion.champion
@@ -122,7 +130,7 @@ class Worker:
             self._shadows.offer(Beside(turn.model, shadows, rows, share.ids, route, turn.key))
         return share
 
-    def _choose(self, request: Request) -> tuple[Champion, Turn]:
+    def _choose(self, request: Request, version: str | None) -> tuple[Champion, Turn]:
         key = question = b""
         for name, value in request.scope["headers"]:
             if name == b"x-sticky-key":
@@ -130,14 +138,19 @@ class Worker:
             elif name == HEADER:
                 question = value
         if question:
-            version = read_question(question, self.versions.token)
-            candidate = self.versions.find(version)
+            named = read_question(question, self.versions.token)
+            candidate = self.versions.find(named)
             if candidate is None:
-                raise refuse_absent(version)
+                raise refuse_absent(named)
             return candidate, Turn(candidate, None)
         sticky = read_sticky_key(key) if key else None
-        champion, role = self.versions.current.choose(sticky)
+        roster = self.versions.current
+        champion, role = roster.choose(sticky) if version is None else roster.find(version)
         return champion, Turn(champion, role, sticky)
+
+    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, called off the event loop, in the thread of large requests."""
+        return await self._batcher.run_aside(work, *arguments)
 
     def _measure_log(self) -> None:
         assert self.log is not None

@@ -22,7 +22,7 @@ class ModelRoutes:
     """Open to anybody: none of it tells about rows or keys."""
 
     def __init__(self, worker: Worker) -> None:
-        self._versions = worker.versions
+        self._versions, self._request_meter = worker.versions, worker.request_meter
         self.routes = [
             Route("/", "GET", self._show_page),
             Route("/docs", "GET", self._show_docs),
@@ -44,6 +44,7 @@ class ModelRoutes:
         return _show(PAGE)
 
     async def _show_metrics(self, request: Request) -> Answer:
+        self._request_meter.sync()
         body = await asyncio.get_running_loop().run_in_executor(None, render_metrics)  # it reads files
         return Answer(200, body, CONTENT_TYPE)
 

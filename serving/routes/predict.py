@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from serving.asgi import Answer, read_json
-from serving.batcher import Turn
+from collections.abc import Sequence
+
+from serving.asgi import JSON, Answer, read_body
+from serving.batcher import Share, Turn
 from serving.champion import Champion
+from serving.columnar.media import ARROW, FORMATS, choose_format
 from serving.routing import Request, Route
+from serving.schema import Row
 from serving.worker import Worker
 
 
 class PredictRoutes:
-    """The native API."""
+    """The native API: rows as JSON, or columns as Arrow or CSV; the answer in any of the three."""
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
@@ -18,12 +22,41 @@ class PredictRoutes:
 
     async def _predict(self, request: Request) -> Answer:
         settings = self._worker.settings
-        body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
+        media, body = await read_body(
+            request.scope, request.receive, settings.max_body_bytes, settings.timeout, FORMATS
+        )
+        accepted = choose_format(request.header(b"accept"))
 
         async def answer(champion: Champion, turn: Turn) -> Answer:
-            rows = champion.decoder.decode(body)
+            if media == JSON:
+                rows: Sequence[Row] = champion.decoder.decode(body)
+            else:
+                rows = await self._worker.run_aside(_read_columns, champion, media, body)
             share = await self._worker.predict(turn, rows, "/predict", request.arrived)
-            content = champion.encode(share.answers, share.start, share.stop, share.ids)
-            return Answer(200, content, version=champion.version)
+            if accepted == JSON:
+                content = champion.encode(share.answers, share.start, share.stop, share.ids)
+                return Answer(200, content, version=champion.version)
+            return await self._worker.run_aside(_write_columns, champion, accepted, share)
 
         return await self._worker.answer(request, answer)
+
+
+def _read_columns(champion: Champion, media: str, body: bytes) -> Sequence[Row]:
+    from serving.columnar.read import (  # here: a server that is asked for neither starts faster
+        PLACES,
+        read_arrow,
+        read_csv,
+    )
+
+    columns, limit = champion.decoder.columns, champion.decoder.max_rows
+    given = read_arrow(body, columns, limit) if media == ARROW else read_csv(body, columns)
+    return champion.take_columns(given, PLACES)
+
+
+def _write_columns(champion: Champion, media: str, share: Share) -> Answer:
+    from serving.columnar.write import write_arrow, write_csv
+
+    answers, names, model = share.answers.cut(share.start, share.stop), champion.manifest.classes, champion.model
+    arrow = media == ARROW
+    content = write_arrow(answers, names, share.ids, model) if arrow else write_csv(answers, names, share.ids)
+    return Answer(200, content, media, {f"x-model-{key}": value for key, value in model.items()}, champion.version)

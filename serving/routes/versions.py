@@ -7,11 +7,12 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from serving.asgi import Answer, read_json
+from serving.decode_errors import explain_malformed, split_error
 from serving.errors import Refusal
 from serving.routing import Request, Route
 from serving.worker import Worker
@@ -31,11 +32,16 @@ logger = logging.getLogger("bentoml.tideline")
 
 
 class Act(msgspec.Struct, forbid_unknown_fields=True):
-    """What an admin asks for: a version, why, and a share where one is set."""
+    """What an admin asks for: a version, and why."""
 
     version: str
     reason: str = ""
-    share: float | None = None
+
+
+class ShareAct(Act, kw_only=True):
+    """The same with a share of the requests."""
+
+    share: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 
 
 class VersionRoutes:
@@ -44,39 +50,49 @@ class VersionRoutes:
     def __init__(self, worker: Worker, layout: Layout) -> None:
         self._worker, self._layout = worker, layout
         self._models: dict[str, dict[str, Any]] = {}
-        self._trial: tuple[float, dict[str, Any] | None] = (-FRESH_SECONDS, None)
-        self._decoder = msgspec.json.Decoder(Act)
-        acts: dict[str, Callable[[Act, dict[str, Any]], Verdict]] = {
-            "promote": self._promote,
-            "rollback": self._rollback,
-            "share": self._share,
-            "end": self._end,
+        self._listed, self._lock = (0.0, b""), asyncio.Lock()
+        acts: dict[str, tuple[Callable[[Any, dict[str, Any]], Verdict], type[Act]]] = {
+            "promote": (self._promote, Act),
+            "rollback": (self._rollback, Act),
+            "share": (self._share, ShareAct),
+            "end": (self._end, Act),
         }
         self.routes = [Route("/versions", "GET", self._list)]
-        self.routes += [Route(f"/versions/{n}", "POST", partial(self._act, a), needs="admin") for n, a in acts.items()]
+        for name, (act, form) in acts.items():
+            handle = partial(self._act, act, msgspec.json.Decoder(form))
+            self.routes.append(Route(f"/versions/{name}", "POST", handle, needs="admin"))
 
     async def _list(self, request: Request) -> Answer:
-        try:
-            told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
-        except TidelineError as error:
-            raise self._refuse("registry", error) from error
-        return Answer(200, msgspec.json.encode(told))
+        async with self._lock:  # one look for all who ask
+            start = time.monotonic()
+            if start >= self._listed[0]:
+                try:
+                    told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
+                except TidelineError as error:
+                    raise self._refuse("registry", error) from error
+                now = time.monotonic()
+                self._listed = now + max(FRESH_SECONDS, 20 * (now - start)), msgspec.json.encode(told)
+        return Answer(200, self._listed[1])
 
-    async def _act(self, act: Callable[[Act, dict[str, Any]], Verdict], request: Request) -> Answer:
+    async def _act(
+        self, act: Callable[[Any, dict[str, Any]], Verdict], decoder: msgspec.json.Decoder[Any], request: Request
+    ) -> Answer:
         settings = self._worker.settings
         body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
         try:
-            asked = self._decoder.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            expected = {"version": "v0002", "reason": "why, for the ledger", "share": "0 to 1, where one is set"}
-            raise Refusal(422, "body", str(error), expected) from None
+            asked = decoder.decode(body)
+        except msgspec.ValidationError as error:
+            text, place = split_error(str(error))
+            raise Refusal(422, place.lstrip(".") or "body", text.replace("`", "")) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise explain_malformed(error, body, "version") from None
         by = {"by": request.key}
         try:
             verdict = await asyncio.get_running_loop().run_in_executor(None, act, asked, by)
         except TidelineError as error:
             raise self._refuse("version", error) from error
         logger.warning("%s: %s %s by key %r", self._layout.task, verdict.action, verdict.version, request.key)
-        self._trial = (-FRESH_SECONDS, None)
+        self._listed = 0.0, b""
         done = {"action": verdict.action, "version": verdict.version, "reasons": verdict.reasons}
         return Answer(200, msgspec.json.encode(done))
 
@@ -90,9 +106,7 @@ class VersionRoutes:
     def _rollback(self, asked: Act, by: dict[str, Any]) -> Verdict:
         return rollback(self._layout, asked.version, asked.reason, by)
 
-    def _share(self, asked: Act, by: dict[str, Any]) -> Verdict:
-        if asked.share is None:
-            raise TidelineError("no share was sent; send a number above 0, at most 1")
+    def _share(self, asked: ShareAct, by: dict[str, Any]) -> Verdict:
         return set_share(self._layout, asked.version, asked.share, by)
 
     def _end(self, asked: Act, by: dict[str, Any]) -> Verdict:
@@ -137,14 +151,10 @@ class VersionRoutes:
         return self._models[version]
 
     def _measure(self) -> dict[str, Any] | None:
-        measured, trial = self._trial
         pointer = read_pointer(self._layout)
         if self._worker.log is None or pointer is None:
             return None
-        if time.monotonic() - measured >= FRESH_SECONDS:
-            try:
-                trial = measure_trial(self._worker.store, self._layout, pointer)
-            except StoreUnavailable:
-                trial = None
-            self._trial = (time.monotonic(), trial)
-        return trial
+        try:
+            return measure_trial(self._worker.store, self._layout, pointer)
+        except StoreUnavailable:  # the log itself says so
+            return None

@@ -13,6 +13,7 @@ from tideline.contracts import TidelineError
 from tideline.keys_cli import add_key_verbs
 from tideline.layout import Layout
 from tideline.params import load_params
+from tideline.predict_cli import add_predict_verb
 from tideline.predlog_cli import add_log_verbs
 from tideline.registry_cli import add_registry_verbs
 
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     blend.set_defaults(run=_blend)
 
     add_registry_verbs(verbs)
+    add_predict_verb(verbs)
     add_log_verbs(verbs)
     add_key_verbs(verbs)
     return parser

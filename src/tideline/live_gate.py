@@ -11,18 +11,17 @@ import math
 from dataclasses import dataclass
 
 from tideline.pointer import Margins
-from tideline.predlog import Moments
+from tideline.predlog import NONE, Moments
 
 TYPICAL = 500  # the sample size at which the bounds are tightest
-NOTHING = Moments()
 
 
 @dataclass(frozen=True)
 class Live:
     """What a version did since the trial began. attempts: requests that it was asked, failures: of those."""
 
-    loss: Moments = NOTHING
-    latency: Moments = NOTHING
+    loss: Moments = NONE
+    latency: Moments = NONE
     attempts: int = 0
     failures: int = 0
 

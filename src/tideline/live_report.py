@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -10,28 +11,29 @@ from tideline.contracts import TidelineError
 from tideline.layout import Layout
 from tideline.live_gate import Live, judge_live
 from tideline.pointer import Pointer, read_pointer
-from tideline.predlog import Estimate, LiveError, Moments, Store, Tally, store_url
+from tideline.predlog import Estimate, Store, Tally, store_url
+from tideline.predlog.live import bound_mean, bound_root, bound_share
+
+DAY = 86_400 * 10**6  # µs
 
 
 def measure_trial(store: Store, layout: Layout, pointer: Pointer) -> dict[str, Any]:
     """What is known of the running trial, JSON-ready: since, router, regret, and each version's figures and verdict.
 
-    Without challengers: the champion's figures over everything that is in the log. Raises StoreUnavailable.
+    Without challengers: the champion's figures over the last day. Raises StoreUnavailable.
     """
-    since = min((c.since for c in pointer.challengers), default=0)
-    errors = {(e.version, e.role): e for e in store.live_error(layout.task, since)}
-    tallies = {(t.version, t.role): t for t in store.tally(layout.task, since)}
+    since = min((c.since for c in pointer.challengers), default=time.time_ns() // 1000 - DAY)
     roles = [(pointer.version, "champion"), *((c.version, c.role) for c in pointer.challengers)]
-    champion = _to_live(tallies.get(roles[0]))
-    versions = []
-    for version, role in roles:
-        figures = _describe_version(errors.get((version, role)), tallies.get((version, role)))
-        challenger, own = pointer.find(version), _to_live(tallies.get((version, role)))
-        against = [] if challenger is None else judge_live(champion, own, challenger.margins)
-        versions.append({"version": version, "role": role, **figures, "against": against})
+    found = {(t.version, t.role): t for t in store.tally(layout.task, since)}
+    tallies = [found.get(key) or Tally(*key, 0) for key in roles]
+    champion, versions = Live(tallies[0].loss, tallies[0].latency), []
+    for t in tallies:
+        challenger = pointer.find(t.version)
+        against = judge_live(champion, Live(t.loss, t.latency), challenger.margins) if challenger else []
+        versions.append({"version": t.version, "role": t.role, **_describe_figures(t), "against": against})
     trial: dict[str, Any] = {"since": since, "router": pointer.router, "versions": versions}
-    if any(role == "canary" for _, role in roles):
-        answering = [tallies.get(key) or Tally(*key, 0, Moments(), Moments()) for key in roles if key[1] != "shadow"]
+    answering = [t for t in tallies if t.role != "shadow"]
+    if len(answering) > 1:
         trial["regret"] = estimate_regret([t.loss for t in answering], [t.predictions for t in answering])
         canaries = [c.share for c in pointer.challengers if c.role == "canary"]
         is_bandit = pointer.router == "bandit"
@@ -60,13 +62,15 @@ def describe_live(layout: Layout) -> str:
         raise TidelineError(f"no store at {file}; a server begins it, or set TIDELINE_STORE_URL to the one you mean")
     with store:
         trial = measure_trial(store, layout, pointer)
+        covered = {(e.version, e.role): e.coverage for e in store.live_error(layout.task, trial["since"])}
     lines = [f"{layout.task}: champion {pointer.version}" + ("" if pointer.challengers else ", no challengers")]
     for v in trial["versions"]:
         share = trial.get("shares", {}).get(v["version"])
         role = v["role"] if share is None else f"{v['role']}, {share:.0%} of the requests"
         lines.append(f"  {v['version']}  {role}: {v['predictions']:,} predictions, {v['labelled']:,} labelled")
         lines += [f"      {name:12s}{_describe_estimate(v[name])}" for name in ("rmse", "mae", "accuracy") if v[name]]
-        lines += [f"      inside {float(level):.0%}  {_describe_estimate(e)}" for level, e in v["coverage"].items()]
+        coverage = covered.get((v["version"], v["role"]), {})
+        lines += [f"      inside {float(level):.0%}  {_describe_estimate(asdict(e))}" for level, e in coverage.items()]
         if v["latency_us"]:
             lines.append(f"      {'latency':12s}{v['latency_us']:,.0f} µs")
         lines += [f"      against it: {reason}" for reason in v["against"]]
@@ -82,16 +86,15 @@ def _read(layout: Layout) -> Pointer:
     return pointer
 
 
-def _to_live(found: Tally | None) -> Live:
-    return Live(found.loss, found.latency) if found else Live()
-
-
-def _describe_version(error: LiveError | None, found: Tally | None) -> dict[str, Any]:
-    empty = LiveError("", "", 0, 0)
-    told = asdict(error or empty)
-    del told["version"], told["role"]
-    told["predictions"] = told.pop("n")
-    return {**told, "latency_us": found.latency.mean if found and found.latency.n else None}
+def _describe_figures(t: Tally) -> dict[str, Any]:
+    estimates: dict[str, Estimate | None] = dict.fromkeys(("rmse", "mae", "accuracy"))
+    if t.loss.n and t.is_share:
+        estimates["accuracy"] = bound_share(t.loss.n, 1 - t.loss.mean)
+    elif t.loss.n:
+        estimates |= {"rmse": bound_root(t.square), "mae": bound_mean(t.loss)}
+    told = {name: asdict(e) if e else None for name, e in estimates.items()}
+    latency = t.latency.mean if t.latency.n else None
+    return {"predictions": t.predictions, "labelled": t.loss.n, **told, "latency_us": latency}
 
 
 def _describe_estimate(estimate: dict[str, Any]) -> str:

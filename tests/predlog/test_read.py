@@ -14,7 +14,7 @@ from scipy import stats
 from tests.predlog.samples import COLUMNS, START, make_pets, make_rents
 from tideline.contracts import TidelineError
 from tideline.predlog import Label, Store
-from tideline.predlog.live import estimate_mean, estimate_share, student_quantile
+from tideline.predlog.live import bound_mean, estimate_share, measure_values, student_quantile
 from tideline.predlog.read import iterate
 
 
@@ -129,9 +129,9 @@ def student(values: list[float]) -> tuple[float, float, float]:
 
 
 def test_estimates_of_few_labels() -> None:
-    one = estimate_mean([3.0])
+    one = bound_mean(measure_values([3.0]))
     assert (one.value, one.low, one.high) == (3.0, None, None)
-    assert estimate_share(1, 1).low == pytest.approx(0.2065, abs=1e-4) and estimate_share(1, 1).high == 1.0
+    assert estimate_share([True]).low == pytest.approx(0.2065, abs=1e-4) and estimate_share([True]).high == 1.0
     for degrees in (1, 2, 3, 4, 7, 30, 1000):
         assert student_quantile(degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=2e-3)
 

@@ -10,6 +10,7 @@ import pytest
 from tests.predlog.conftest import postgres, postgres_session  # noqa: F401, fixtures
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import write_small_bundle
+from tests.serving.toy_registry import ToyRegistry
 from tideline.bundle import Bundle
 
 
@@ -35,3 +36,15 @@ def server(regression_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) 
     }
     with RealServer(arguments, home, **limits) as running:
         yield running
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> ToyRegistry:
+    return ToyRegistry(tmp_path)
+
+
+@pytest.fixture
+def following(registry: ToyRegistry) -> Iterator[RealServer]:
+    """A server of the registry's champion."""
+    with RealServer(["--task", "toy"], registry.home) as server:
+        yield server

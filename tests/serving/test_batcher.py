@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
+from serving.answers import Answers
 from serving.batcher import INLINE_ROWS, MERGED_ROWS, Batcher, Turn
-from serving.champion import Answers
 from serving.errors import Refusal, UnanswerableRow
 from serving.schema import Row
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from serving.answers import Answers
 from serving.batcher import Batcher, Share, Turn
-from serving.champion import Answers
+from serving.bulk import PART_ROWS
 from serving.errors import Refusal
-from serving.log import CHUNK_ROWS, PredictionLog
+from serving.log import PredictionLog
 from serving.schema import Row
 from serving.settings import Settings
 from tests.wait import wait_for
@@ -67,7 +68,7 @@ def test_batches_grow_while_one_is_written(log: PredictionLog, tmp_path: Path) -
 
 
 def test_a_large_request_is_several_submissions(log: PredictionLog, tmp_path: Path) -> None:
-    rows = [{"x": i} for i in range(2 * CHUNK_ROWS + 7)]
+    rows = [{"x": i} for i in range(2 * PART_ROWS + 7)]
     share = asyncio.run(Batcher(log, lambda *_: None, 10_000).submit(Turn(Doubling()), rows))
     assert share.ids == sorted(share.ids or []) and stored(tmp_path) == dict(
         zip(share.ids, share.answers.predictions, strict=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_concurrent_requests_get_their_own_answers(server: RealServer) -> None:
         ("{", {}, 400, "body"),
         ("", {}, 400, "body"),
         ("x" * 200_001, {}, 413, "body"),
-        ("{}", {"content-type": "text/csv"}, 415, "header content-type"),
+        ("{}", {"content-type": "text/plain"}, 415, "header content-type"),
         ("{}", {"content-type": ""}, 415, "header content-type"),
         ("{}", {"content-encoding": "gzip"}, 415, "header content-encoding"),
     ],
@@ -166,12 +167,14 @@ def test_the_description_shows_the_columns(server: RealServer) -> None:
 def test_probes_and_metrics_stand_beside_the_application(server: RealServer) -> None:
     assert server.client.get("/livez").status_code == 200
     assert server.client.get("/readyz").status_code == 200
-    assert server.client.get("/", follow_redirects=False).headers["location"] == "/docs"
 
-    def read() -> dict[tuple[str, str], float]:
+    def read() -> Counter[tuple[str, str]]:
         families = text_string_to_metric_families(server.client.get("/metrics").text)
         samples = [sample for family in families for sample in family.samples]
-        return {(s.name, s.labels.get("route", "") + s.labels.get("status", "")): s.value for s in samples}
+        found: Counter[tuple[str, str]] = Counter()  # over the versions
+        for s in samples:
+            found[s.name, s.labels.get("route", "") + s.labels.get("status", "")] += s.value
+        return found
 
     before = read()
     server.predict([ROW] * 3)

@@ -6,9 +6,7 @@ import json
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,14 +23,8 @@ from tideline.pointer import Margins, read_pointer
 
 
 @pytest.fixture
-def registry(tmp_path: Path) -> ToyRegistry:
-    return ToyRegistry(tmp_path)
-
-
-@pytest.fixture
-def server(registry: ToyRegistry) -> Iterator[RealServer]:
-    with RealServer(["--task", "toy"], registry.home) as running:
-        yield running
+def server(following: RealServer) -> RealServer:
+    return following
 
 
 def challengers(server: RealServer) -> dict[str, dict[str, Any]]:
@@ -85,6 +77,31 @@ def test_a_canary_answers_its_share_and_keeps_whom_it_has(registry: ToyRegistry,
         for told in hammer.told:
             expected = [expected_value(row) + shifts[told.version] for row in told.rows]
             assert told.body["predictions"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_version_is_asked_by_name_over_v2(registry: ToyRegistry, server: RealServer) -> None:
+    """Champion and canary answer to their names, a shadow does not; nobody answers in another's place."""
+    registry.challenge(1, share=0.01)
+    registry.challenge(2, role="shadow")
+    wait_until_served(server, registry.versions[2])
+    inputs = [
+        {"name": c.name, "shape": [1], "datatype": "BYTES" if c.kind in ("category", "date") else "FP64",
+         "data": [ROW[c.name]]} for c in COLUMNS
+    ]  # fmt: skip
+    for number in (0, 1):
+        path = f"/v2/models/toy/versions/{registry.versions[number]}"
+        answer = server.client.post(f"{path}/infer", json={"inputs": inputs}).json()
+        assert answer["model_version"] == registry.versions[number]
+        value = next(o["data"][0] for o in answer["outputs"] if o["name"] == "prediction")
+        assert value == pytest.approx(expected_value(ROW) + registry.shifts[registry.versions[number]], rel=1e-6)
+        assert server.client.get(f"{path}/ready").status_code == 200
+    refused = server.client.post(f"/v2/models/toy/versions/{registry.versions[2]}/infer", json={"inputs": inputs})
+    assert refused.status_code == 404 and registry.versions[1] in refused.json()["error"]
+    rows = "SELECT version, role, count(*) FROM predictions WHERE role <> 'shadow' GROUP BY version, role"
+    assert {v: (r, n) for v, r, n in read_rows(registry, rows)} == {
+        registry.versions[0]: ("champion", 1),
+        registry.versions[1]: ("canary", 1),
+    }
 
 
 def test_a_shadow_never_answers_and_takes_the_label_of_the_answer(registry: ToyRegistry, server: RealServer) -> None:

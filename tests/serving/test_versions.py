@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,18 +14,6 @@ from tests.serving.small_bundle import ROW, expected_value
 from tests.serving.toy_registry import ToyRegistry
 from tests.wait import wait_for
 from tideline.pointer import Pointer, move_pointer
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> ToyRegistry:
-    return ToyRegistry(tmp_path)
-
-
-@pytest.fixture
-def following(registry: ToyRegistry) -> Iterator[RealServer]:
-    """A server of the registry's champion."""
-    with RealServer(["--task", "toy"], registry.home) as server:
-        yield server
 
 
 def check_consistent(registry: ToyRegistry, told: list[Told]) -> None:

@@ -39,7 +39,7 @@ from tideline.predlog.records import (
     to_rows,
 )
 from tideline.predlog.replay import Replay
-from tideline.predlog.tally import Moments, Tally, tally
+from tideline.predlog.tally import NONE, Moments, Tally, tally
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ID_LENGTH",
+    "NONE",
     "Count",
     "Estimate",
     "Label",

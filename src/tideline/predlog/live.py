@@ -8,7 +8,6 @@ independent of each other.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ import sqlalchemy as sa
 
 from tideline.predlog.database import Database
 from tideline.predlog.tables import labelled_id, labels, predictions
+from tideline.predlog.tally import Moments
 
 _Z = 1.959963984540054
 _BATCH = 10_000
@@ -81,57 +81,35 @@ def live_error(database: Database, task: str, since: int | None = None, until: i
     return [tallies[version, role].finish(version, role, n) for version, role, n in counts]
 
 
-class _Mean:
-    """Mean and variance of values that come one by one (Welford 1962): as many as there are take no more memory."""
-
-    __slots__ = ("mean", "n", "squares")
-
-    def __init__(self) -> None:
-        self.n, self.mean, self.squares = 0, 0.0, 0.0
-
-    def add(self, value: float) -> None:
-        self.n += 1
-        step = value - self.mean
-        self.mean += step / self.n
-        self.squares += step * (value - self.mean)
-
-    def estimate(self) -> Estimate:
-        if self.n < 2:
-            return Estimate(self.mean, None, None)
-        half = student_quantile(self.n - 1) * math.sqrt(self.squares / (self.n - 1) / self.n)
-        return Estimate(self.mean, self.mean - half, self.mean + half)
-
-
 class _Tally:
-    """What the labelled rows of one version in one role come to."""
+    """Sums over the labelled rows of one version in one role."""
 
     def __init__(self) -> None:
-        self.square, self.absolute = _Mean(), _Mean()
-        self.hits: Counter[bool] = Counter()
-        self.covered: dict[str, Counter[bool]] = {}
+        self.errors: list[float] = []
+        self.hits: list[bool] = []
+        self.covered: dict[str, list[bool]] = {}
 
     def add(
         self, prediction: float | None, label: Any, predicted: str | None, actual: Any, intervals: str | None
     ) -> None:
         if prediction is not None and label is not None:
-            self.square.add((prediction - label) ** 2)
-            self.absolute.add(abs(prediction - label))
+            self.errors.append(prediction - label)
         else:
-            self.hits[predicted == actual] += 1
+            self.hits.append(predicted == actual)
         if not intervals:
             return
         for level, bounds in msgspec.json.decode(intervals).items():
             inside = actual in bounds if label is None else bounds[0] <= label <= bounds[1]
-            self.covered.setdefault(level, Counter())[inside] += 1
+            self.covered.setdefault(level, []).append(inside)
 
     def finish(self, version: str, role: str, n: int) -> LiveError:
-        coverage = {level: estimate_share(c[True], c.total()) for level, c in sorted(self.covered.items())}
-        labelled = self.square.n + self.hits.total()
-        if self.square.n:
-            square = self.square.estimate()
-            rmse = Estimate(math.sqrt(square.value), _root(square.low), _root(square.high))
-            return LiveError(version, role, n, labelled, rmse=rmse, mae=self.absolute.estimate(), coverage=coverage)
-        accuracy = estimate_share(self.hits[True], self.hits.total()) if self.hits else None
+        coverage = {level: estimate_share(inside) for level, inside in sorted(self.covered.items())}
+        labelled = len(self.errors) + len(self.hits)
+        if self.errors:
+            rmse = bound_root(measure_values([e * e for e in self.errors]))
+            mae = bound_mean(measure_values([abs(e) for e in self.errors]))
+            return LiveError(version, role, n, labelled, rmse=rmse, mae=mae, coverage=coverage)
+        accuracy = estimate_share(self.hits) if self.hits else None
         return LiveError(version, role, n, labelled, accuracy=accuracy, coverage=coverage)
 
 
@@ -139,17 +117,36 @@ def _root(value: float | None) -> float | None:
     return None if value is None else math.sqrt(max(0.0, value))
 
 
-def estimate_mean(values: Iterable[float]) -> Estimate:
-    """Mean of at least one value, with Student's interval."""
-    mean = _Mean()
-    for value in values:
-        mean.add(value)
-    return mean.estimate()
+def measure_values(values: list[float]) -> Moments:
+    """Moments of at least one value."""
+    n, mean = len(values), math.fsum(values) / len(values)
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else 0.0
+    return Moments(n, mean, math.sqrt(variance))
 
 
-def estimate_share(hits: int, n: int) -> Estimate:
-    """Share of hits among n, at least one, with Wilson's interval."""
-    share = hits / n
+def bound_mean(moments: Moments) -> Estimate:
+    """The mean of at least one value, with Student's interval."""
+    n, mean = moments.n, moments.mean
+    if n < 2:
+        return Estimate(mean, None, None)
+    half = student_quantile(n - 1) * moments.deviation / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def bound_root(moments: Moments) -> Estimate:
+    """The square root of the mean of at least one square, with the roots of its interval's ends."""
+    square = bound_mean(moments)
+    return Estimate(math.sqrt(square.value), _root(square.low), _root(square.high))
+
+
+def estimate_share(hits: Iterable[bool]) -> Estimate:
+    """Share of hits among at least one, with Wilson's interval."""
+    counted = list(hits)
+    return bound_share(len(counted), sum(counted) / len(counted))
+
+
+def bound_share(n: int, share: float) -> Estimate:
+    """A share of at least one, with Wilson's interval."""
     centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
     return Estimate(share, max(0.0, centre - half), min(1.0, centre + half))

@@ -31,9 +31,13 @@ class Moments:
         return cls(n, mean, math.sqrt(variance))
 
 
+NONE = Moments()
+
+
 @dataclass(frozen=True)
 class Tally:
-    """One version in one role. loss: absolute error of the labelled rows, in the target's unit; 0 or 1 for classes.
+    """One version in one role. loss: absolute error of the labelled rows, in the target's unit; 0 or 1 for classes,
+    which is what `is_share` says. square: loss squared.
 
     latency: µs from a request's arrival to its prediction, one value a request (none for a shadow's).
     """
@@ -41,8 +45,10 @@ class Tally:
     version: str
     role: str
     predictions: int
-    loss: Moments
-    latency: Moments
+    loss: Moments = NONE
+    square: Moments = NONE
+    latency: Moments = NONE
+    is_share: bool = False
 
 
 def tally(database: Database, task: str, since: int) -> list[Tally]:
@@ -54,8 +60,8 @@ def tally(database: Database, task: str, since: int) -> list[Tally]:
     count, total = sa.func.count, sa.func.sum
     query = (
         sa.select(
-            _P.version, _P.role, count(), count(loss), total(loss), total(loss * loss),
-            count(latency), total(latency), total(latency * latency),
+            _P.version, _P.role, count(), count(_L.label_class), count(loss), total(loss), total(loss * loss),
+            total(loss * loss * loss * loss), count(latency), total(latency), total(latency * latency),
         )
         .select_from(predictions.outerjoin(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current)))
         .where(_P.task == task, _P.time >= since)
@@ -65,6 +71,9 @@ def tally(database: Database, task: str, since: int) -> list[Tally]:
     with database.connect() as connection:
         rows = connection.execute(query).all()
     return [
-        Tally(version, role, n, Moments.of_sums(*sums[:3]), Moments.of_sums(*sums[3:]))
-        for version, role, n, *sums in rows
-    ]
+        Tally(
+            version, role, n, Moments.of_sums(labelled, first, second), Moments.of_sums(labelled, second, fourth),
+            Moments.of_sums(*latencies), is_share=classes > 0,
+        )
+        for version, role, n, classes, labelled, first, second, fourth, *latencies in rows
+    ]  # fmt: skip

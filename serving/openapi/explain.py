@@ -6,7 +6,7 @@ from typing import Any
 
 from serving.champion import Champion
 from serving.explain import SAMPLES_SCHEMA, SEED_SCHEMA
-from serving.openapi_labels import KEY
+from serving.openapi.labels import KEY
 from serving.settings import Settings
 
 

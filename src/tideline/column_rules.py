@@ -1,9 +1,11 @@
-"""A manifest's column in three languages: a type for the decoder, JSON Schema for clients, words for people."""
+"""What a served value of a column must keep: as a rule, as JSON Schema for clients, in words for people."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -25,18 +27,6 @@ def find_range(column: Column) -> tuple[float | None, float | None]:
 def known_categories(column: Column) -> tuple[str, ...]:
     """The categories a served value must be one of; empty if any text will do."""
     return column.categories if is_enforced(column, "categories") else ()
-
-
-def decoded_type(column: Column) -> Any:
-    """The type that msgspec decodes and validates a value to, without null."""
-    if column.kind == "date":
-        return date
-    if column.kind == "category":
-        known = known_categories(column)
-        return Literal[known] if known else Annotated[str, msgspec.Meta(min_length=1)]
-    low, high = find_range(column)
-    whole = 1.0 if column.kind == "integer" else None  # 41.0 is a whole number too: data frames write it so
-    return Annotated[float, msgspec.Meta(ge=low, le=high, multiple_of=whole)]
 
 
 def describe_schema(column: Column) -> dict[str, Any]:
@@ -90,3 +80,19 @@ def _range_words(low: Any, high: Any) -> str:
     if low is None:
         return "" if high is None else f" up to {high}"
     return f" from {low}" + ("" if high is None else f" to {high}")
+
+
+def hint_meant(name: str, known: Sequence[str]) -> str:
+    """`; did you mean 'x'?`, if one of the names known is close to this one."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def show(value: Any) -> str:
+    """A received value, short, for a message."""
+    if isinstance(value, list):
+        return "an array"
+    if isinstance(value, dict):
+        return "an object"
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 60 else text[:57] + "..."

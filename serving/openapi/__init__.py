@@ -5,21 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from serving.champion import Champion
-from serving.columns import describe_schema
-from serving.openapi_explain import describe_explain, describe_explanations
-from serving.openapi_labels import KEY, describe_feedback, describe_labels
+from serving.openapi.bulk import describe_answers, describe_bodies
+from serving.openapi.explain import describe_explain, describe_explanations
+from serving.openapi.labels import KEY, describe_feedback, describe_labels
+from serving.openapi.v2 import describe_v2, describe_v2_schemas
+from serving.openapi.versions import CHALLENGER, describe_version_paths, describe_version_schemas
+from serving.routing import STICKY_LENGTH
 from serving.settings import Settings
+from serving.source import has_registry
+from tideline.column_rules import describe_schema
 
 _REASONS = {
-    400: "The body is not JSON",
+    400: "The body is not what its content-type says",
     401: "A key is needed, or it is not known, or was revoked",
     403: "The key is not for this",
-    404: "There is no such path",
+    404: "There is no such path, model or version",
     405: "The path does not take this method; the Allow header says which it takes",
     408: "The body did not arrive in time",
     413: "The body is too large",
-    415: "The body is not sent as application/json",
-    422: "The JSON is not what was expected: a wrong type, a value out of its range, a missing or an unknown column, "
+    415: "The content-type is none that is read here",
+    422: "The content is not what was expected: a wrong type, a value out of its range, a missing or unknown column, "
     "no rows, too many rows, or a row for which the model gives no finite number",
     429: "Too many rows wait, or the key has sent too many requests; the Retry-After header says when to come again",
     503: "It cannot be logged now, so it is not answered, or an explanation was not ready in time; "
@@ -34,15 +39,18 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
         "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
     )
     errors = {str(s): _error(s) for s in (400, 401, 403, 405, 408, 413, 415, 422, 429, 503)}
+    answers = _json("The answers, in the order of the rows", _ref("PredictResponse"))
+    answers["content"].update(describe_answers(settings))
     predict = {
         "operationId": "predict",
         "summary": f"Predict {manifest.target.name} for one row or many",
         "security": KEY,
+        "parameters": [_STICKY],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _ref("PredictRequest")}},
+            "content": {"application/json": {"schema": _ref("PredictRequest")}, **describe_bodies(settings)},
         },
-        "responses": {"200": _json("The answers, in the order of the rows", _ref("PredictResponse")), **errors},
+        "responses": {"200": answers, **errors},
     }
     return {
         "openapi": "3.1.0",
@@ -56,12 +64,15 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
             "/predict": {"post": predict},
             "/explain": {"post": describe_explain(errors)},
             **({"/feedback": {"post": describe_feedback(errors)}} if settings.log else {}),
+            **(describe_version_paths(errors) if has_registry(settings) else {}),
+            "/": {"get": _get("page", "The server for people: try, watch, change it", _text("A page", "text/html"))},
             "/model": {"get": _get("model", "The served model", _json("The manifest", _ref("Model")))},
             "/openapi.json": {"get": _get("openapi", "This description", _json("OpenAPI 3.1", {"type": "object"}))},
             "/docs": {"get": _get("docs", "This description for people", _text("A page", "text/html"))},
             "/livez": {"get": _get("livez", "Is the process alive?", _text("It is", "text/plain"))},
             "/readyz": {"get": _get("readyz", "Is it ready to predict?", _text("It is", "text/plain"))},
             "/metrics": {"get": _get("metrics", "Prometheus metrics", _text("Metrics", "text/plain"))},
+            **describe_v2(champion, settings, _REASONS),
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
@@ -71,11 +82,10 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
                 "PredictResponse": _response(champion, settings),
                 **describe_explanations(champion, settings),
                 **(describe_labels(settings) if settings.log else {}),
-                "Model": {
-                    "type": "object",
-                    "required": ["task", "name", "version", "columns", "target", "provenance", "metrics"],
-                    "properties": {"pending_error": _PENDING},
-                },
+                **describe_v2_schemas(champion, settings),
+                **(describe_version_schemas() if has_registry(settings) else {}),
+                "Model": _MODEL,
+                "Challenger": CHALLENGER,
                 "Error": _ERROR,
             },
         },
@@ -87,6 +97,21 @@ _PENDING: dict[str, Any] = {
     "description": "Why the version that the registry names is not the one that is served",
     "required": ["version", "error", "since"],
     "properties": {key: {"type": "string"} for key in ("version", "error", "since")},
+}
+_MODEL: dict[str, Any] = {
+    "type": "object",
+    "required": ["task", "name", "version", "columns", "target", "provenance", "metrics", "challengers", "router"],
+    "properties": {
+        "pending_error": _PENDING,
+        "challengers": {"type": "array", "items": {"$ref": "#/components/schemas/Challenger"}},
+        "router": {"type": "string", "enum": ["split", "bandit"]},
+    },
+}
+_STICKY: dict[str, Any] = {
+    "name": "x-sticky-key",
+    "in": "header",
+    "description": "Requests with the same one are answered by the same version, and it is logged",
+    "schema": {"type": "string", "maxLength": STICKY_LENGTH, "pattern": "^[ -~]*$"},
 }
 _ERROR: dict[str, Any] = {
     "type": "object",
