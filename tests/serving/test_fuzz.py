@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
-from typing import Any
 from urllib.parse import quote
 
-import pyarrow as pa
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -18,40 +14,10 @@ from schemathesis.specs.openapi.checks import negative_data_rejection, positive_
 
 from serving.columnar.media import FORMATS
 from tests.serving.real_server import RealServer
-from tests.serving.small_bundle import COLUMNS, ROW
+from tests.serving.small_bundle import ROW
+from tests.serving.written_rows import TEXTS
 
 LENIENT = list(HealthCheck)
-TEXTS = {c.name for c in COLUMNS if c.is_text or c.kind == "date"}
-
-
-@schemathesis.serializer("text/csv")
-def write_csv(context: Any, value: Any) -> bytes:
-    """Rows as CSV; what is no rows as it is."""
-    try:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(ROW))
-        writer.writeheader()
-        writer.writerows(value)
-        return text.getvalue().encode()
-    except (TypeError, ValueError, AttributeError):
-        return str(value).encode(errors="replace")
-
-
-@schemathesis.serializer("application/vnd.apache.arrow.stream")
-def write_arrow(context: Any, value: Any) -> bytes:
-    """Rows as an Arrow stream; what is no rows as it is."""
-    try:
-        names = [name for name in ROW if any(name in row for row in value)]
-        columns = {name: [row.get(name) for row in value] for name in names}
-        for name in set(names) - TEXTS:
-            columns[name] = [None if value is None else float(value) for value in columns[name]]
-        table = pa.table(columns)
-        sink = io.BytesIO()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return sink.getvalue()
-    except (TypeError, ValueError, AttributeError, OverflowError, pa.ArrowException):
-        return str(value).encode(errors="replace")
 
 
 @pytest.mark.parametrize("mode", list(GenerationMode))

@@ -18,6 +18,7 @@ from tests.serving.counted_client import CountedClient
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import ROW
 from tests.serving.toy_registry import ToyRegistry
+from tests.serving.written_rows import TEXTS  # noqa: F401, with it come CSV and Arrow
 from tideline.keys import add_key
 
 pytestmark = pytest.mark.slow
@@ -139,6 +140,6 @@ def test_no_generated_request_gets_a_5xx(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "store" / "predictions.db") as log:
         ids = {name for (name,) in log.execute("SELECT prediction_id FROM predictions WHERE route = '/predict'")}
         (requests,) = log.execute("SELECT count(DISTINCT request_id) FROM predictions").fetchone()
-    assert set(client.given) == ids and len(client.given) == len(ids)
-    assert requests == client.predicted.total()
+    assert len(client.given) == len(set(client.given)) > 100 and set(client.given) <= ids
+    assert requests == client.predicted.total()  # whatever the protocol and the format
     assert [e for e in registry.versions if not registry.folder_of(e).is_dir()] == []
