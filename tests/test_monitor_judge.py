@@ -104,11 +104,15 @@ def test_realised_error_is_told_by_labels_and_estimated_without(simulated: Watch
     assert quiet.errors.realised == pytest.approx(quiet.errors.reference, rel=0.12)
     assert quiet.errors.estimated == pytest.approx(quiet.errors.realised, rel=0.1)
     assert quiet.errors.estimated_labelled == pytest.approx(quiet.errors.realised_labelled, rel=0.1)
-    # Prices rise for the same incomes: the rows alone tell but a part of it.
-    rows = make_frame(2_000, 22, "inflation")
+    # Prices rise by half for the same houses: only labels tell.
+    rows = make_frame(2_000, 22)
+    rows[TASK.target.name] *= 1.5
     worse = simulated.judge(rows, labels=True)
-    assert worse.errors.realised is not None and worse.errors.realised > 1.2 * quiet.errors.reference
-    assert "realised error" in {c.subject for c in worse.breaches}
+    assert worse.errors.realised is not None and worse.errors.realised > 1.5 * quiet.errors.reference
+    assert {c.subject for c in worse.breaches} == {"realised error"}
+    assert worse.errors.estimated == pytest.approx(quiet.errors.estimated, rel=0.05)
+    assert worse.errors.estimated_labelled is not None
+    assert worse.errors.realised_labelled > 1.5 * worse.errors.estimated_labelled  # the estimate is seen to be off
     blind = simulated.judge(rows)
     assert blind.errors.realised is None and "realised error" not in {c.subject for c in blind.checks}
 

@@ -1,4 +1,4 @@
-"""How the values of one column fall into the bins that were cut at training: what drift statistics are computed from."""
+"""How the values of one column fall into the bins that were cut at training: what drift tests compare."""
 
 from __future__ import annotations
 

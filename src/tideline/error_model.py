@@ -23,6 +23,7 @@ TREES, RATE, DEPTH, LEAF = 60, 0.1, 3, 50
 SHARE = 0.5  # of the rows, for each tree
 FOLDS = 2  # for the skill
 MOST = 20_000  # rows that are fitted
+LARGEST = float(np.finfo(np.float64).max)
 Floats = NDArray[np.float64]
 _ARRAYS = ("feature", "threshold", "left", "right", "missing_left", "value")
 
@@ -96,7 +97,7 @@ def stack_columns(
     columns: Mapping[str, NDArray[np.generic]],
     predicted: Floats,
 ) -> NDArray[np.float32]:
-    """Rows as float32 (n, columns + 1): numbers as they are, categories by their place (unknown: missing), prediction."""
+    """Rows as float32 (n, columns + 1): numbers as they are, categories by their place (unknown: NaN), prediction."""
     stacked = np.empty((len(predicted), len(names) + 1), dtype=np.float32)
     for i, name in enumerate(names):
         values = np.asarray(columns[name]).reshape(-1)
@@ -125,7 +126,8 @@ def _boost(X: NDArray[np.float32], errors: Floats, seed: int) -> tuple[float, li
         trees.append(
             {
                 "feature": np.maximum(tree.feature, -1).tolist(),
-                "threshold": tree.threshold.tolist(),
+                # Infinite where only missing values part the rows, which JSON cannot say.
+                "threshold": np.clip(tree.threshold, -LARGEST, LARGEST).tolist(),
                 "left": tree.children_left.tolist(),
                 "right": tree.children_right.tolist(),
                 "missing_left": tree.missing_go_to_left.astype(int).tolist(),

@@ -1,4 +1,4 @@
-"""Every drift test of the catalogue: quiet about the same distribution, loud about a shifted one, calm about nothing."""
+"""Every drift test of the catalogue: quiet about the same distribution, loud about a shifted one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def draw(kind: str, rows: int, seed: int) -> np.ndarray:
     random = np.random.default_rng(seed)
     gone = random.random(rows) < 0.02
     if kind == "category":
-        return np.where(gone, "", random.choice(["a", "b", "c", "rare"], rows, p=[0.5, 0.3, 0.199, 0.001])).astype(object)
+        return np.where(gone, "", random.choice(["a", "b", "c", "rare"], rows, p=[0.5, 0.3, 0.199, 0.001])).astype(
+            object
+        )
     values = {
         "number": lambda: random.lognormal(3.0, 1.0, rows),
         "integer": lambda: random.poisson(3.0, rows).astype(np.float64),

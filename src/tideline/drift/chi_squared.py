@@ -1,8 +1,8 @@
 """Pearson's chi-squared test of homogeneity, with Cohen's w as the size of the effect.
 
-Sources: W. Cochran, "Some methods for strengthening the common chi-squared tests" (1954): cells that expect fewer than
-five are put together. J. Cohen, "Statistical Power Analysis for the Behavioral Sciences" (1988), chapter 7: w of 0.1 is a
-small effect, 0.3 a medium one; unlike Cramér's V it does not shrink because the reference is large.
+Sources: W. Cochran, "Some methods for strengthening the common chi-squared tests" (1954): cells that expect fewer
+than five are put together. J. Cohen, "Statistical Power Analysis for the Behavioral Sciences" (1988), chapter 7: w of
+0.1 is a small effect, 0.3 a medium one; unlike Cramér's V it does not shrink because the reference is large.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _put_together(reference: Floats, window: Floats) -> tuple[Floats, Floats]:
     if kept < len(order) and expected[order[kept:]].sum() < LEAST_EXPECTED:
         kept = max(0, kept - 1)
     groups = np.minimum(np.arange(len(order)), kept)
-    return np.bincount(groups, reference[order]), np.bincount(groups, window[order])
+    before, now = (np.bincount(groups, counts[order]).astype(np.float64) for counts in (reference, window))
+    return before, now
 
 
 SPEC = DriftSpec(

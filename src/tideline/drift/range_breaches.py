@@ -1,7 +1,7 @@
 """Numbers beyond everything that training saw (dates: beyond the contract's limits); Fisher's exact test, one-sided.
 
-What breaks the contract's own limits a server refuses, so it is not in the log; what lies inside of them, but beyond the
-training's extremes, the model answers by extrapolation.
+What breaks the contract's own limits a server refuses, so it is not in the log; what lies inside of them, but beyond
+the training's extremes, the model answers by extrapolation.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Wasserstein distance: how far the values moved on average, as a share of the training's standard deviation.
 
 Each sample is its bins' means, weighted by the bins' shares, so values that move inside of a bin, or beyond the
-training's range, count by how far they moved. Sources: L. Vaserstein (1969); E. del Barrio, E. Giné & C. Matrán, "Central
-limit theorems for the Wasserstein distance between the empirical and the true distributions" (1999): the scaled distance
-tends to the integral of a Brownian bridge's absolute value. Its first two moments are known in closed form; the p-value
-is the tail of the gamma distribution with these moments, which is the heavier one. What chance moves inside of the bins
-is added to it, as if it never cancelled out: the p-value is not too small.
+training's range, count by how far they moved. Sources: L. Vaserstein (1969); E. del Barrio, E. Giné & C. Matrán,
+"Central limit theorems for the Wasserstein distance between the empirical and the true distributions" (1999): the
+scaled distance tends to the integral of a Brownian bridge's absolute value. Its first two moments are known in closed
+form; the p-value is the tail of the gamma distribution with these moments, which is the heavier one. What chance
+moves inside of the bins is added to it, as if it never cancelled out: the p-value is not too small.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The bins of one column, as training cut them, and counting into them: one chunk after the other, in bounded memory."""
+"""The bins of one column, as training cut them, and counting into them chunk by chunk, in bounded memory."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Axis:
 
 
 def make_axis(kind: Kind, sketch: Mapping[str, Any], column: Column | None = None) -> Axis:
-    """The bins of a column's sketch (see sketch.py). The limits are the extremes of training; for a date, which moves on
-    with time, those of the contract."""
+    """The bins of a column's sketch (see sketch.py). The limits are the extremes of training; for a date, which moves
+    on with time, those of the contract."""
     if kind == "category":
         return Axis(kind, np.empty(0), tuple(sketch["shares"]))
     quantiles = sketch["quantiles"]

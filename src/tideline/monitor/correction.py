@@ -1,10 +1,10 @@
 """Many tests at once: p-values adjusted so that any false breach in a window has the chance alpha.
 
 S. Holm, "A simple sequentially rejective multiple test procedure" (1979). It holds whatever the tests have to do with
-each other, and these have a lot: several look at the same column, and columns go together. The false discovery rate of
-Benjamini & Hochberg (1995) would allow a share of false breaches among the found ones, but a single one is looked at by
-a person, and asks for kinds of dependence that nobody has checked. What Holm gives away in power is little: a drift that
-matters, in 500 rows, has p-values far below any correction.
+each other, and these have a lot: several look at the same column, and columns go together. The false discovery rate
+of Benjamini & Hochberg (1995) would allow a share of false breaches among the found ones, but a single one is looked
+at by a person, and asks for kinds of dependence that nobody has checked. What Holm gives away in power is little: a
+drift that matters, in 500 rows, has p-values far below any correction.
 """
 
 from __future__ import annotations

@@ -16,13 +16,11 @@ NO_ERRORS = "the bundle does not say how wrong its validation was: no error is j
 NO_MODEL = "the bundle has no model of its errors: none is estimated; build it again (`dvc repro`)"
 
 
-def check_errors(
-    reference: Reference, window: Window, settings: Monitoring
-) -> tuple[list[Check], Errors, list[str]]:
+def check_errors(reference: Reference, window: Window, settings: Monitoring) -> tuple[list[Check], Errors, list[str]]:
     """Checks of realised error, interval coverage and estimated error; the figures; what could not be judged, and why.
 
-    Realised and estimated error: Welch's one-sided test against the validation at training, effect: growth as a share of
-    it. Coverage: exact binomial test, effect: how much of the level is lacking.
+    Realised and estimated error: Welch's one-sided test against the validation at training, effect: growth as a share
+    of it. Coverage: exact binomial test, effect: how much of the level is lacking.
     """
     checks: list[Check] = []
     notes = [] if reference.error is not None else [NO_ERRORS]
@@ -35,7 +33,9 @@ def check_errors(
         grown, p_value = _compare_means(moments.n, moments.mean, moments.deviation, *reference.error)
         remark = f"{moments.mean:,.6g} over {moments.n:,} labels, at training {reference.error[1]:,.6g}"
         checks.append(
-            Check("error", "realised error", "welch", "error", moments.mean, p_value, grown, settings.error, remark=remark)
+            Check(
+                "error", "realised error", "welch", "error", moments.mean, p_value, grown, settings.error, remark=remark
+            )
         )
     for level, inside in window.inside.items() if enough else ():
         share, nominal = inside.mean, float(level)
@@ -68,7 +68,7 @@ def _estimate(
     grown, p_value = _compare_means(
         len(estimates), float(estimates.mean()), float(estimates.std()), size, model.mean, model.deviation
     )
-    remark = f"{estimates.mean():,.6g} over {len(estimates):,} rows, at training {model.mean:,.6g}; skill {model.skill:.2f}"
+    remark = f"{estimates.mean():,.6g} over {len(estimates):,} rows, at training {model.mean:,.6g}"
     check = Check("error", "estimated error", "loss estimation", "error", float(estimates.mean()), p_value, grown,
                   settings.error, remark=remark)  # fmt: skip
     known = ~np.isnan(sample.errors) if sample.errors is not None else np.zeros(len(estimates), dtype=bool)

@@ -30,12 +30,13 @@ def judge_window(
 ) -> WindowVerdict:
     """The verdict on a window of one version's predictions.
 
-    judged: the time of now, µs. earlier: verdicts on windows of the same version, in any order; those that overlap are
-    left out. others: checks that were made elsewhere (staleness, skew). With fewer rows than `settings.least` only these
-    are judged. Raises TidelineError for an unknown test.
+    judged: the time of now, µs. earlier: verdicts on windows of the same version, in any order; those that overlap
+    are left out. others: checks that were made elsewhere (staleness, skew). With fewer rows than `settings.least`
+    only these are judged. Raises TidelineError for an unknown test.
     """
     specs = [catalog.get_drift(name) for name in settings.tests]
-    checks, errors, notes = list(others), Errors(), []
+    checks, errors = list(others), Errors()
+    notes: list[str] = []
     enough = window.rows >= settings.least
     if enough:
         found, notes = check_drift(reference, window, specs)
@@ -43,7 +44,9 @@ def judge_window(
         checks += [*found, *wrong]
         notes += lacking
     else:
-        notes.append(f"{window.rows:,} rows are too few to judge; {settings.least:,} would do (params.yaml: monitoring.least)")
+        notes.append(
+            f"{window.rows:,} rows are too few to judge; {settings.least:,} would do (params.yaml: monitoring.least)"
+        )
     decided = decide_breaches(checks, settings.alpha)
     chain = [] if window.first is None else chain_windows(window.first, earlier, settings.persist - 1)
     marked = mark_alarms(decided, chain, settings.persist)

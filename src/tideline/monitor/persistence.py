@@ -9,7 +9,8 @@ from tideline.monitor.records import UNDECIDED, Check, WindowVerdict
 
 
 def chain_windows(first: int, earlier: Iterable[WindowVerdict], length: int) -> list[WindowVerdict]:
-    """Of earlier verdicts, the newest first, at most `length` that lie one before the other and before the time `first`.
+    """Of earlier verdicts, the newest first, at most `length` that lie one before the other and before the time
+    `first`.
 
     One that overlaps with a later window shares its rows, and says nothing new; one on too few rows says nothing.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -12,16 +12,19 @@ from tideline.contracts import TidelineError
 Status = Literal["quiet", "watch", "alarm", "undecided"]
 Part = Literal["column", "answer", "error", "log"]
 Concern = Literal["quality", "drift", "error"]
-QUIET, WATCH, ALARM, UNDECIDED = "quiet", "watch", "alarm", "undecided"
+QUIET: Final = "quiet"
+WATCH: Final = "watch"
+ALARM: Final = "alarm"
+UNDECIDED: Final = "undecided"
 
 
 @dataclass(frozen=True)
 class Check:
     """One thing that was looked at.
 
-    p_value: by itself; adjusted: over all checks of the window. breached: the effect reaches its threshold, and chance
-    does not explain it. windows: how many in a row, this one included, in which `part` and `subject` were breached under
-    this concern. alarm: that is enough of them (quality: one).
+    p_value: by itself; adjusted: over all checks of the window. breached: the effect reaches its threshold, and
+    chance does not explain it. windows: how many in a row, this one included, in which `part` and `subject` were
+    breached under this concern. alarm: that is enough of them (quality: one).
     """
 
     part: Part
@@ -104,7 +107,9 @@ def read_verdict(text: str | bytes) -> WindowVerdict:
     try:
         return msgspec.json.decode(text, type=WindowVerdict)
     except msgspec.MsgspecError as error:
-        raise TidelineError(f"a stored verdict cannot be read ({error}); another tideline wrote it: use that one") from None
+        raise TidelineError(
+            f"a stored verdict cannot be read ({error}); another tideline wrote it: use that one"
+        ) from None
 
 
 def to_plain(verdict: WindowVerdict) -> dict[str, Any]:

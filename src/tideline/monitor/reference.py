@@ -62,8 +62,8 @@ class Reference:
 
     def open_window(self, seed: int, sample: int = SAMPLE) -> Window:
         """An empty window over these bins."""
-        axes = ({name: s.axis for name, s in part.items()} for part in (self.columns, self.answers))
-        return Window(*axes, seed, sample)
+        columns, answers = ({name: s.axis for name, s in part.items()} for part in (self.columns, self.answers))
+        return Window(columns, answers, seed, sample)
 
     @property
     def told(self) -> str:

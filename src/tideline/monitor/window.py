@@ -22,8 +22,8 @@ class Batch:
 
     columns: as `Predictor.predict` takes them. answers: what is tested of the predictions, by name (see
     `reference.ANSWERS`): values, or class names and the likeliest one's probability. errors (n,): absolute, NaN
-    without a label. inside: level -> (n,), 1 if the label is inside the interval or set, 0 if not, NaN without one. lags
-    (n,): seconds to the label. ids (n,): of the predictions. times: (first, last), µs since 1970-01-01 UTC.
+    without a label. inside: level -> (n,), 1 if the label is inside the interval or set, 0 if not, NaN without one.
+    lags (n,): seconds to the label. ids (n,): of the predictions. times: (first, last), µs since 1970-01-01 UTC.
     """
 
     columns: Mapping[str, NDArray[np.generic]]
