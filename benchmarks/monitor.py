@@ -94,10 +94,8 @@ def measure_cost(rows: int) -> None:
         window.add(Batch({k: v[part] for k, v in table.items()}, {"prediction": predicted[part]}))
     verdict = judge_window(reference, window, SETTINGS, "v", 0)
     seconds, busy = time.perf_counter() - start, time.process_time() - busy
-    print(
-        f"verdict on {rows:,} rows x {len(columns)} columns, {len(verdict.checks)} checks: {seconds:.2f} s ({busy:.2f}"
-    )
-    print(f"  s of CPU), peak memory {peak():,.0f} MiB, {held:,.0f} MiB of it before (the arrays)")
+    print(f"verdict on {rows:,} rows x {len(columns)} columns, {len(verdict.checks)} checks:", end=" ")
+    print(f"{seconds:.2f} s ({busy:.2f} s of CPU), peak {peak():,.0f} MiB, {held:,.0f} MiB of it the arrays before")
 
 
 def measure_log(rows: int) -> None:

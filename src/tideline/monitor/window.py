@@ -21,7 +21,7 @@ class Batch:
     """n rows of a window.
 
     columns: as `Predictor.predict` takes them. answers: what is tested of the predictions, by name (see
-    `reference.ANSWERS`): values, or class names and the likeliest one's probability. errors (n,): absolute, NaN
+    `reference.Reference`): values, or class names and the likeliest one's probability. errors (n,): absolute, NaN
     without a label. inside: level -> (n,), 1 if the label is inside the interval or set, 0 if not, NaN without one.
     lags (n,): seconds to the label. ids (n,): of the predictions. times: (first, last), µs since 1970-01-01 UTC.
     """
