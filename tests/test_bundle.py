@@ -150,7 +150,9 @@ def test_sketch_of_numbers_by_hand() -> None:
     np.testing.assert_allclose(sketch["edges"], np.arange(5, 100, 5))
     assert sum(sketch["histogram"]) == pytest.approx(1) and sketch["histogram"][0] == pytest.approx(5 / 101)
     tied = sketch_numbers(np.array([1.0] * 99 + [2.0]))
-    assert tied["edges"] == [1.0] and tied["histogram"] == [0.0, 1.0]
+    assert tied["edges"] == [1.0, 2.0, np.nextafter(2.0, 3.0)] and tied["histogram"] == [0.0, 0.99, 0.01, 0.0]
+    assert tied["means"] == [None, 1.0, 2.0, None] and tied["deviations"] == [None, 0.0, 0.0, None]
+    assert sketch["means"][0] == 2.0 and sketch["deviations"][0] == pytest.approx(np.sqrt(2))
     assert sketch_numbers(np.full(3, np.nan))["mean"] is None
     shares = sketch_categories(np.array(["a", "", "b", "a"], dtype=object))
     assert shares == {"rows": 4, "missing": 0.25, "shares": {"a": 2 / 3, "b": 1 / 3}}

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import onnx
     import pandas as pd
 
+    from tideline.binned import Binned, Measured
+
 Problem = Literal["regression", "classification"]
 Kind = Literal["number", "integer", "category", "date"]
 Severity = Literal["error", "warning"]
@@ -200,13 +202,21 @@ class TransformSpec:
 
 @dataclass(frozen=True)
 class DriftSpec:
-    """One drift statistic between a reference and a current sample."""
+    """One drift test: compares a window's binned counts with the reference's, whatever size either has.
+
+    `compute(reference, window)` gives statistic, p-value and effect. Drift is an effect of at least `threshold` that
+    chance does not explain; direction "up": only growth is drift. `needs` names keys of a column's sketch without which
+    the test cannot be computed. concern "quality": a fault of the data, an alarm at once; "drift": a change that
+    may be a passing mix of requests, an alarm once it persists.
+    """
 
     name: str
-    compute: Callable[[np.ndarray, np.ndarray], float]
-    kinds: tuple[str, ...]
-    larger_is_drift: bool
+    compute: Callable[[Binned, Binned], Measured]
+    kinds: tuple[Kind, ...]
     threshold: float
+    concern: Literal["quality", "drift"]
+    direction: Literal["both", "up"] = "both"
+    needs: tuple[str, ...] = ()
     description: str = ""
 
 

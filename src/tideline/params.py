@@ -69,6 +69,20 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Monitoring:
+    tests: tuple[str, ...]
+    rows: int
+    least: int
+    alpha: float
+    persist: int
+    error: float
+    coverage: float
+    labels: int
+    stale_hours: float
+    skew_rows: int
+
+
+@dataclass(frozen=True)
 class Params:
     tasks: tuple[str, ...]
     source: Literal["auto", "folder", "external", "download", "simulator"]
@@ -85,6 +99,7 @@ class Params:
     evaluation: Evaluation
     gate: Gate
     rollout: Rollout
+    monitoring: Monitoring
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

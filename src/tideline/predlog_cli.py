@@ -36,7 +36,8 @@ def add_log_verbs(verbs: Any) -> None:
     command.set_defaults(run=_status)
 
 
-def _open() -> Store:
+def open_existing() -> Store:
+    """The project's store, which a server has begun. Raises TidelineError if there is none."""
     from tideline.predlog import Store, store_url
 
     store = Store(store_url(Path()))
@@ -54,7 +55,7 @@ def _export(arguments: argparse.Namespace) -> None:
     if since is not None and until is not None and since >= until:
         raise TidelineError(f"--since {arguments.since} is not before --until {arguments.until}")
     columns = _champion_columns(arguments.task)
-    with _open() as store, Bar(0, "rows") as bar:
+    with open_existing() as store, Bar(0, "rows") as bar:
         rows = store.export(arguments.task, arguments.out, since, until, columns, bar.update)
     what = "features as JSON text (no champion says their types)" if columns is None else "features as columns"
     say(f"{rows:,} predictions of {arguments.task} in {arguments.out}, {what}")
@@ -64,7 +65,7 @@ def _prune(arguments: argparse.Namespace) -> None:
     from tideline.predlog.export import parse_age
 
     age = parse_age(arguments.older_than)
-    with _open() as store, Bar(0, "rows") as bar:
+    with open_existing() as store, Bar(0, "rows") as bar:
         done = store.prune(arguments.task, age, bar.update)
     say(
         f"removed {done.predictions:,} predictions of {arguments.task} from before {_date(done.before)}, "
@@ -80,7 +81,7 @@ def _replay(arguments: argparse.Namespace) -> None:
     folder = arguments.journal or journal_folder(Path())
     if not folder.is_dir():
         raise TidelineError(f"no journal at {folder}; name its folder")
-    with _open() as store:
+    with open_existing() as store:
         rows = store.replay(folder)
     say(f"{rows:,} predictions of {folder} are in {store.place}")
 
@@ -89,7 +90,7 @@ def _status(arguments: argparse.Namespace) -> None:
     from tideline.predlog import journal_folder
     from tideline.predlog.journal import Journal
 
-    with _open() as store:
+    with open_existing() as store:
         counts = store.counts()
     file = store.database.file
     say(store.place + ("" if file is None else f", {file.stat().st_size / 1e6:,.1f} MB"))

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from tideline.bundle import MODEL, hash_file, to_json, write_bundle, write_durably
 from tideline.conformal import fit_intervals, fit_sets
 from tideline.contracts import Interval, Manifest, Task, TidelineError
+from tideline.error_model import fit_error_model
 from tideline.layout import Layout
 from tideline.params import Params
 from tideline.predictor import columns_from_frame
 from tideline.progress import stage
-from tideline.sketch import build_sketch
+from tideline.sketch import build_sketch, sketch_numbers
 
 NAIVE, BLEND = "naive", "blend"
 PACKAGES = (
@@ -58,7 +59,7 @@ def select(task: Task, params: Params, layout: Layout) -> None:
         score = f"{winner['metric']} {winner['mean']:,.6g}{spread}"
         log.say(f"winner: {winner['model']}, {score} in cross-validation")
 
-        actual, predicted = read_validated(layout, winner["model"])
+        actual, predicted, rows = read_validated(layout, winner["model"])
         intervals = fit_conformal(task, params, actual, predicted)
         created = datetime.now(UTC).isoformat(timespec="seconds")
         manifest = draft_manifest(task, layout, winner, intervals, board, created)
@@ -66,7 +67,7 @@ def select(task: Task, params: Params, layout: Layout) -> None:
             layout.candidate,
             layout.export(winner["model"]) / MODEL,
             manifest,
-            sketch_training(task, layout, predicted, params.seed),
+            sketch_training(task, layout, actual, predicted, rows, params.seed),
         )
         record = {
             "task": task.name,
@@ -91,8 +92,9 @@ def rank_models(contenders: list[dict[str, Any]]) -> list[dict[str, Any]]:
     )
 
 
-def read_validated(layout: Layout, model: str) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Targets (m,) and out-of-fold predictions (m,) or (m, n_classes) of the rows that were ever validated."""
+def read_validated(layout: Layout, model: str) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
+    """Targets (m,) and out-of-fold predictions (m,) or (m, n_classes) of the rows that were ever validated, and which
+    (n,) of the training rows these are."""
     predicted = np.load(layout.train(model) / "oof.npy")
     with np.load(layout.features / "matrices.npz") as matrices:
         actual = matrices["y"]
@@ -101,7 +103,7 @@ def read_validated(layout: Layout, model: str) -> tuple[NDArray[Any], NDArray[np
             f"{layout.train(model)}/oof.npy has {len(predicted)} rows, the features {len(actual)}; run `dvc repro`"
         )
     valid = np.isfinite(predicted.reshape(len(predicted), -1)).all(axis=1)
-    return actual[valid], predicted[valid]
+    return actual[valid], predicted[valid], valid
 
 
 def fit_conformal(
@@ -151,14 +153,30 @@ def draft_manifest(
     )
 
 
-def sketch_training(task: Task, layout: Layout, predicted: NDArray[np.float64], seed: int) -> dict[str, Any]:
-    """The reference sketch of the training rows and the out-of-fold predictions."""
+def sketch_training(
+    task: Task,
+    layout: Layout,
+    actual: NDArray[Any],
+    predicted: NDArray[np.float64],
+    rows: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, Any]:
+    """The reference sketch of the training rows and the out-of-fold predictions, with the absolute errors of the latter
+    (`error`) and the model that estimates them (`error_model`). Arguments: see `read_validated`."""
     import pandas as pd
 
     frame = pd.read_parquet(layout.split / "train.parquet")
     with np.load(layout.features / "matrices.npz") as matrices:
         target = matrices["y"]
-    return build_sketch(task, columns_from_frame(task, frame), target, predicted, seed)
+    columns = columns_from_frame(task, frame)
+    if task.problem == "classification":
+        told, errors = predicted.max(axis=1), (predicted.argmax(axis=1) != actual).astype(np.float64)
+    else:
+        told = predicted if task.clip is None else np.clip(predicted, *task.clip)  # as the graph answers
+        errors = np.abs(told - actual)
+    model = fit_error_model(task, {name: values[rows] for name, values in columns.items()}, told, errors, seed)
+    sketch = build_sketch(task, columns, target, predicted, seed)
+    return {**sketch, "error": sketch_numbers(errors), "error_model": asdict(model)}
 
 
 def hash_code(folder: Path) -> str:

@@ -54,15 +54,18 @@ def sketch_column(column: Column, values: NDArray[np.generic]) -> dict[str, Any]
 def sketch_numbers(values: NDArray[np.float64]) -> dict[str, Any]:
     """rows, missing (share), mean, std, quantiles (101, from minimum to maximum), and a histogram.
 
-    The histogram holds shares of the present values in the bins that inner `edges` (at most 19, at twentieths of the
-    distribution) cut; a value on an edge falls into the bin above it. All but rows and missing are null or empty if no
-    value is present.
+    The histogram holds shares of the present values in the bins that inner `edges` cut, at twentieths of the
+    distribution; a value on an edge falls into the bin above it. Of 20 different values or fewer each has a bin of its
+    own, with one for what lies below and above all of them. means, deviations: of the values in each bin, null where it
+    is empty. All but rows and missing are null or empty if no value is present.
     """
     present = values[~np.isnan(values)]
     summary: dict[str, Any] = {"rows": len(values), "missing": 1.0 - len(present) / len(values) if len(values) else 0.0}
     if not len(present):
-        return {**summary, "mean": None, "std": None, "quantiles": [], "edges": [], "histogram": []}
-    edges = np.unique(np.quantile(present, np.arange(1, BINS) / BINS))
+        empty: dict[str, Any] = {"quantiles": [], "edges": [], "histogram": [], "means": [], "deviations": []}
+        return {**summary, "mean": None, "std": None, **empty}
+    edges = cut_bins(present)
+    means, deviations = describe_bins(present, edges)
     return {
         **summary,
         "mean": float(present.mean()),
@@ -70,7 +73,26 @@ def sketch_numbers(values: NDArray[np.float64]) -> dict[str, Any]:
         "quantiles": np.quantile(present, np.linspace(0, 1, QUANTILES)).tolist(),
         "edges": edges.tolist(),
         "histogram": share_numbers(present, edges).tolist(),
+        "means": means,
+        "deviations": deviations,
     }
+
+
+def cut_bins(present: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Inner edges of the bins of at least one value (n,)."""
+    distinct = np.unique(present)
+    if len(distinct) <= BINS:
+        return np.append(distinct, np.nextafter(distinct[-1], np.inf))
+    return np.unique(np.quantile(present, np.arange(1, BINS) / BINS))
+
+
+def describe_bins(
+    values: NDArray[np.float64], edges: NDArray[np.float64]
+) -> tuple[list[float | None], list[float | None]]:
+    """Mean and standard deviation of the values (n,) in each bin; None where it is empty."""
+    place = np.searchsorted(edges, values, side="right")
+    parts = [values[place == i] for i in range(len(edges) + 1)]
+    return [float(p.mean()) if len(p) else None for p in parts], [float(p.std()) if len(p) else None for p in parts]
 
 
 def share_numbers(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -152,3 +152,15 @@ def test_view_is_for_analysts(store: Store) -> None:
     assert (row.n, row.labelled, row.lag, row.mae) == (20, 1, 3_600.0, pytest.approx(abs(rents[0].prediction - 100)))
     assert row.largest == max(r.features["size"] or 0 for r in rents)
     assert str(row.since).startswith("2023-11-14 22:13:20")
+
+
+def test_whole_numbers_may_have_come_with_a_point(store: Store) -> None:
+    records = make_rents(3)
+    for record, floor in zip(records, ("7.0", "7", "7.5"), strict=True):
+        record.features = f'{{"size": 1, "floor": {floor}, "kind of home": "a", "day": "2024-02-01", "time": 2}}'
+    store.append(records[:2])
+    (table,) = iterate(store.database, "rent", columns=COLUMNS)
+    assert table["features.floor"].to_pylist() == [7, 7]
+    store.append(records[2:])
+    with pytest.raises(TidelineError, match=r"features.floor is 7.5, expected a whole number"):
+        list(iterate(store.database, "rent", columns=COLUMNS))

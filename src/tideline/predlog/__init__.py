@@ -40,6 +40,8 @@ from tideline.predlog.records import (
 )
 from tideline.predlog.replay import Replay
 from tideline.predlog.tally import NONE, Moments, Tally, tally
+from tideline.predlog.verdicts import StoredVerdict, list_verdicts, save_verdict
+from tideline.predlog.windows import find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ __all__ = [
     "Role",
     "Store",
     "StoreUnavailable",
+    "StoredVerdict",
     "Tally",
     "Writer",
     "WriterState",
@@ -143,6 +146,22 @@ class Store:
     def tally(self, task: str, since: int) -> list[Tally]:
         """See `tally.tally`."""
         return tally(self.database, task, since)
+
+    def save_verdict(self, verdict: StoredVerdict) -> None:
+        """See `verdicts.save_verdict`."""
+        save_verdict(self.database, verdict)
+
+    def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
+        """See `verdicts.list_verdicts`."""
+        return list_verdicts(self.database, task, version, limit)
+
+    def find_last(self, task: str, version: str, until: int | None = None) -> int | None:
+        """See `windows.find_last`."""
+        return find_last(self.database, task, version, until)
+
+    def find_start(self, task: str, version: str, rows: int, until: int | None = None) -> int | None:
+        """See `windows.find_start`."""
+        return find_start(self.database, task, version, rows, until)
 
     def counts(self) -> list[Count]:
         """What is in the log, by task, version and role."""

@@ -152,11 +152,13 @@ class _Expander:
     """JSON texts of rows into columns of values."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        types: dict[str, Any] = {"number": float, "integer": int, "category": str, "date": date}
+        # A client may send 46.0 for a whole number, and the log keeps rows as they came.
+        types: dict[str, Any] = {"number": float, "integer": int | float, "category": str, "date": date}
         fields = [(f"c{i}", types[column.kind] | None, None) for i, column in enumerate(columns)]
         names = {f"c{i}": column.name for i, column in enumerate(columns)}  # which need not be Python's
         row = msgspec.defstruct("Features", fields, rename=names, gc=False)
         self._names = [FEATURE + column.name for column in columns]
+        self._whole = {FEATURE + column.name for column in columns if column.kind == "integer"}
         self._row: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
         self._rows: msgspec.json.Decoder[list[Any]] = msgspec.json.Decoder(list[row])  # type: ignore[valid-type]
 
@@ -165,7 +167,8 @@ class _Expander:
             rows = self._rows.decode(f"[{','.join(texts)}]")
         except msgspec.DecodeError:
             rows = [self._read_one(name, text) for name, text in zip(ids, texts, strict=True)]
-        return {name: [getattr(row, f"c{i}") for row in rows] for i, name in enumerate(self._names)}
+        columns = {name: [getattr(row, f"c{i}") for row in rows] for i, name in enumerate(self._names)}
+        return {k: _to_whole(ids, k, values) if k in self._whole else values for k, values in columns.items()}
 
     def _read_one(self, name: str, text: str) -> Any:
         try:
@@ -175,3 +178,14 @@ class _Expander:
                 f"prediction {name}: its features do not fit the columns ({error}); read the log without columns, "
                 "or with those of the version that made it"
             ) from error
+
+
+def _to_whole(ids: Sequence[str], column: str, values: list[Any]) -> list[int | None]:
+    whole = [None if v is None else int(v) for v in values]
+    for name, number, value in zip(ids, whole, values, strict=True):
+        if number != value:
+            raise TidelineError(
+                f"prediction {name}: its features do not fit the columns ({column} is {value}, expected a whole "
+                "number); read the log without columns, or with those of the version that made it"
+            )
+    return whole

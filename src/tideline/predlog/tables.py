@@ -55,6 +55,21 @@ labels = sa.Table(
     ),
 )
 
+verdicts = sa.Table(
+    "verdicts",
+    metadata,
+    sa.Column("verdict_id", Serial, primary_key=True),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("judged", sa.BigInteger, nullable=False),  # µs since 1970-01-01 UTC
+    sa.Column("first", sa.BigInteger),  # times of the window's first and last row; null if it was empty
+    sa.Column("last", sa.BigInteger),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("verdict", JsonText, nullable=False),
+    sa.Index("verdicts_by_version", "task", "version", "last"),
+)
+
 # Whose label counts for a row: a shadow's request is the prediction that it was made beside.
 labelled_id = sa.case(
     (predictions.c.role == "shadow", predictions.c.request_id),

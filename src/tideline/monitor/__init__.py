@@ -1,0 +1,93 @@
+"""A window of the prediction log against the champion's reference: read, judge, remember."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tideline.bundle import load_bundle
+from tideline.champion import champion_bundle
+from tideline.contracts import TidelineError
+from tideline.layout import Layout
+from tideline.monitor.judge import judge_window
+from tideline.monitor.log import read_window
+from tideline.monitor.records import Check, Errors, WindowVerdict, read_verdict
+from tideline.monitor.reference import Reference
+from tideline.monitor.skew import check_skew
+from tideline.params import Params
+from tideline.predlog import Store, StoredVerdict
+
+__all__ = ["Check", "Errors", "Span", "WindowVerdict", "list_history", "monitor"]
+
+HOUR = 3_600_000_000  # µs
+
+
+@dataclass(frozen=True)
+class Span:
+    """Which predictions: those from `since` (included) to `until` (excluded), µs since 1970-01-01 UTC, or the last
+    `rows` of them. None: no limit."""
+
+    since: int | None = None
+    until: int | None = None
+    rows: int | None = None
+
+
+def monitor(
+    params: Params,
+    layout: Layout,
+    store: Store,
+    span: Span | None = None,
+    now: int | None = None,
+    progress: Callable[[int], object] = lambda rows: None,
+) -> WindowVerdict:
+    """Judge a window of the champion's predictions, keep the verdict in the store, and return it.
+
+    span: the last `monitoring.rows` predictions if it names nothing. now: µs since 1970-01-01 UTC. Raises
+    TidelineError if there is no champion, its bundle is broken, or it has not predicted anything yet;
+    StoreUnavailable.
+    """
+    settings = params.monitoring
+    span = span or Span()
+    if span == Span(until=span.until):
+        span = Span(until=span.until, rows=settings.rows)
+    bundle = load_bundle(champion_bundle(layout))
+    version, task = bundle.path.name, layout.task
+    reference = Reference.of(bundle)
+    judged = time.time_ns() // 1000 if now is None else now
+    last = store.find_last(task, version, span.until)
+    if last is None:
+        raise TidelineError(
+            f"{store.place} holds no predictions of {task} {version} as champion"
+            f"{' in that time' if span.until is not None else ''}; serve it (`make serve TASK={task}`), widen "
+            "the window, or set TIDELINE_STORE_URL to the store that is meant"
+        )
+    since = span.since
+    if span.rows is not None:
+        start = store.find_start(task, version, span.rows, span.until)
+        since = start if since is None or start is None else max(since, start)
+    window = read_window(store, reference, version, since, span.until, params.seed, progress)
+    others = [check_staleness(judged if span.until is None else min(judged, span.until), last, settings.stale_hours)]
+    sample = window.sample_rows()
+    if sample is not None and settings.skew_rows:
+        others.append(check_skew(bundle, sample, params.export, settings.skew_rows))
+    earlier = list_history(store, task, version)
+    verdict = judge_window(reference, window, settings, version, judged, earlier, others)
+    store.save_verdict(
+        StoredVerdict(
+            task, version, judged, verdict.first, verdict.last, verdict.rows, verdict.status, verdict.to_json()
+        )
+    )
+    return verdict
+
+
+def check_staleness(now: int, last: int, hours: float) -> Check:
+    """How long nothing has come. Times in µs; statistic and effect in hours."""
+    age = max(0.0, (now - last) / HOUR)
+    remark = f"the last prediction is {age:,.1f} h old"
+    return Check("log", "predictions", "staleness", "quality", age, None, age, hours, remark=remark)
+
+
+def list_history(store: Store, task: str, version: str | None = None, limit: int = 100) -> list[WindowVerdict]:
+    """The latest verdicts of a task, the newest first. Raises StoreUnavailable, or TidelineError."""
+    return [read_verdict(stored.verdict) for stored in store.list_verdicts(task, version, limit)]

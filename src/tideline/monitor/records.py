@@ -1,0 +1,117 @@
+"""What a window was found to be: frozen records, JSON-ready. Times are µs since 1970-01-01 UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import msgspec
+
+from tideline.contracts import TidelineError
+
+Status = Literal["quiet", "watch", "alarm", "undecided"]
+Part = Literal["column", "answer", "error", "log"]
+Concern = Literal["quality", "drift", "error"]
+QUIET: Final = "quiet"
+WATCH: Final = "watch"
+ALARM: Final = "alarm"
+UNDECIDED: Final = "undecided"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    p_value: by itself; adjusted: over all checks of the window. breached: the effect reaches its threshold, and
+    chance does not explain it. windows: how many in a row, this one included, in which `part` and `subject` were
+    breached under this concern. alarm: that is enough of them (quality: one).
+    """
+
+    part: Part
+    subject: str
+    test: str
+    concern: Concern
+    statistic: float
+    p_value: float | None
+    effect: float
+    threshold: float
+    adjusted: float | None = None
+    breached: bool = False
+    windows: int = 0
+    alarm: bool = False
+    remark: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What must be breached again to persist: whichever test says so."""
+        return self.part, self.subject, self.concern
+
+
+@dataclass(frozen=True)
+class Errors:
+    """How wrong the window's predictions were, where labels are known, and how wrong all of them are estimated to be.
+
+    realised, reference, estimated: mean absolute errors in the target's unit (classes: error rates), of the labelled
+    rows, of the validation at training, of all rows without labels. estimated_labelled: the estimate for the labelled
+    rows of a sample, to be held against realised_labelled, what came of the same rows. coverage: level -> share of
+    labels inside. lag: mean seconds from prediction to label.
+    """
+
+    labelled: int = 0
+    realised: float | None = None
+    reference: float | None = None
+    estimated: float | None = None
+    estimated_labelled: float | None = None
+    realised_labelled: float | None = None
+    skill: float | None = None
+    coverage: dict[str, float] = field(default_factory=dict)
+    lag: float | None = None
+
+
+@dataclass(frozen=True)
+class WindowVerdict:
+    """The verdict on one window of one version's predictions. first, last: times of its rows; None if it is empty."""
+
+    task: str
+    version: str
+    judged: int
+    rows: int
+    first: int | None
+    last: int | None
+    status: Status
+    checks: tuple[Check, ...]
+    errors: Errors
+    alpha: float
+    persist: int
+    tests: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def breaches(self) -> tuple[Check, ...]:
+        """The checks that are breached, the alarms first, the larger effects (in thresholds) first."""
+        found = (check for check in self.checks if check.breached)
+        return tuple(sorted(found, key=lambda c: (not c.alarm, -c.effect / c.threshold if c.threshold else 0.0)))
+
+    @property
+    def alarms(self) -> tuple[Check, ...]:
+        """The checks that are alarms."""
+        return tuple(check for check in self.breaches if check.alarm)
+
+    def to_json(self) -> str:
+        """As it is kept in the store."""
+        return msgspec.json.encode(self).decode()
+
+
+def read_verdict(text: str | bytes) -> WindowVerdict:
+    """What `to_json` wrote. Raises TidelineError."""
+    try:
+        return msgspec.json.decode(text, type=WindowVerdict)
+    except msgspec.MsgspecError as error:
+        raise TidelineError(
+            f"a stored verdict cannot be read ({error}); another tideline wrote it: use that one"
+        ) from None
+
+
+def to_plain(verdict: WindowVerdict) -> dict[str, Any]:
+    """JSON-ready values."""
+    return msgspec.to_builtins(verdict)  # type: ignore[no-any-return]

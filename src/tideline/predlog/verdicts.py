@@ -1,0 +1,51 @@
+"""The monitor's verdicts, window by window: kept beside the predictions that they are about."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+
+from tideline.predlog.database import Database
+from tideline.predlog.tables import verdicts
+
+_V = verdicts.c
+
+
+@dataclass(frozen=True)
+class StoredVerdict:
+    """One row. judged, first, last: µs since 1970-01-01 UTC; first and last are the times of the window's outermost
+    rows, None if it was empty. verdict: JSON text."""
+
+    task: str
+    version: str
+    judged: int
+    first: int | None
+    last: int | None
+    rows: int
+    status: str
+    verdict: str
+
+
+def save_verdict(database: Database, verdict: StoredVerdict) -> None:
+    """Add a row. Raises StoreUnavailable, or RecordRefused if no table can hold it."""
+    values = asdict(verdict)
+    if database.dialect != "sqlite":
+        values["verdict"] = sa.cast(sa.literal(verdict.verdict, sa.Text), _V.verdict.type)  # it is JSON's text already
+    with database.transaction() as connection:
+        connection.execute(sa.insert(verdicts).values(**values))
+
+
+def list_verdicts(database: Database, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
+    """The latest ones of a task by the time of their last row, the newest first. Raises StoreUnavailable."""
+    conditions = [_V.task == task]
+    conditions += [_V.version == version] if version is not None else []
+    text = sa.cast(_V.verdict, sa.Text)
+    query = (
+        sa.select(_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, text)
+        .where(*conditions)
+        .order_by(sa.func.coalesce(_V.last, _V.judged).desc(), _V.verdict_id.desc())
+        .limit(limit)
+    )
+    with database.connect() as connection:
+        return [StoredVerdict(*row) for row in connection.execute(query)]

@@ -1,0 +1,31 @@
+"""Where a window of one version's predictions begins and ends, found by the index on time."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from tideline.predlog.database import Database
+from tideline.predlog.tables import predictions
+
+_P = predictions.c
+
+
+def find_last(database: Database, task: str, version: str, until: int | None = None) -> int | None:
+    """Time (µs since 1970-01-01 UTC) of the champion's last prediction before `until`; None if there is none."""
+    return _find(database, task, version, until, 0)
+
+
+def find_start(database: Database, task: str, version: str, rows: int, until: int | None = None) -> int | None:
+    """Time from which on a champion made its last `rows` predictions before `until`; None if there are fewer.
+
+    Rows of one request have the same time, so that there may be more from then on. Raises StoreUnavailable.
+    """
+    return _find(database, task, version, until, rows - 1)
+
+
+def _find(database: Database, task: str, version: str, until: int | None, offset: int) -> int | None:
+    conditions = [_P.task == task, _P.version == version, _P.role == "champion"]
+    conditions += [_P.time < until] if until is not None else []
+    query = sa.select(_P.time).where(*conditions).order_by(_P.time.desc()).limit(1).offset(offset)
+    with database.connect() as connection:
+        return connection.execute(query).scalar()

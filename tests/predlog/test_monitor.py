@@ -1,0 +1,212 @@
+"""The monitor on real stores: a window is read, judged, kept; the command tells the same to a shell."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.predlog.samples import START
+from tests.small_registry import PARAMS, submit
+from tests.small_task import PETS, RENT, make_frame, ship, write_project
+from tideline import cli, monitor
+from tideline.bundle import Bundle, load_bundle
+from tideline.champion import champion_bundle
+from tideline.contracts import Task, TidelineError
+from tideline.layout import Layout
+from tideline.monitor import Span
+from tideline.monitor.log import read_window
+from tideline.monitor.reference import Reference
+from tideline.predictor import Predictor, columns_from_frame
+from tideline.predlog import Label, Record, Store, mint_ids, open_store
+
+SECOND = 1_000_000
+
+
+def log_rows(
+    store: Store,
+    bundle: Bundle,
+    task: Task,
+    frame: pd.DataFrame,
+    start: int = START,
+    labels: bool = True,
+    **changes: Any,
+) -> list[Record]:
+    """Answer rows and log them as a server does, one a second, with a label an hour later."""
+    answers = Predictor(bundle).predict(columns_from_frame(task, frame))
+    plain = frame[list(task.feature_names)].astype(object).where(frame[list(task.feature_names)].notna(), None)
+    records = []
+    for i, (name, row) in enumerate(zip(mint_ids(len(frame)), plain.to_dict("records"), strict=True)):
+        row["day"] = str(np.datetime64(int(row["day"]), "D"))
+        told: dict[str, Any] = {
+            "prediction": float(answers.values[i]),
+            "intervals": {str(b.level): [float(b.lower[i]), float(b.upper[i])] for b in answers.intervals},
+        }
+        if answers.names:
+            told = {
+                "predicted_class": answers.classes[i],
+                "probabilities": dict(zip(answers.names, answers.probabilities[i].tolist(), strict=True)),
+                "intervals": {
+                    str(s.level): [c for c, m in zip(answers.names, s.members[i], strict=True) if m]
+                    for s in answers.sets
+                },
+            }
+        told = {"version": bundle.path.name, "role": "champion", "features": row, **told, **changes}
+        records.append(Record(name, "r", start + i * SECOND, task.name, **told))
+    store.append(records)
+    if labels:
+        values = [v if isinstance(v, str) else float(v) for v in frame[task.target.name]]
+        store.record_labels(
+            [Label(r.prediction_id, v) for r, v in zip(records, values, strict=True)], now=start + 3_600 * SECOND
+        )
+    return records
+
+
+@pytest.fixture
+def champion(layout: Layout) -> Bundle:
+    assert submit(layout, "better").accepted
+    return load_bundle(champion_bundle(layout))
+
+
+def run(
+    layout: Layout, store: Store, span: Span | None = None, now: int = START + 900 * SECOND
+) -> monitor.WindowVerdict:
+    return monitor.monitor(PARAMS, layout, store, span, now)
+
+
+def test_quiet_window_is_read_judged_and_kept(store: Store, layout: Layout, champion: Bundle) -> None:
+    log_rows(store, champion, RENT, make_frame(800, seed=5))
+    log_rows(store, champion, RENT, make_frame(300, seed=6).assign(size=99.0), role="shadow")  # is not the champion's
+    verdict = run(layout, store, Span(since=START))
+    assert (verdict.rows, verdict.status, verdict.version) == (800, "quiet", champion.path.name)
+    assert (verdict.first, verdict.last) == (START, START + 799 * SECOND)
+    assert verdict.errors.labelled == 800 and verdict.errors.lag == pytest.approx(3_600 - 799 / 2)
+    assert verdict.errors.realised == pytest.approx(verdict.errors.reference, rel=0.15)
+    assert verdict.errors.estimated == pytest.approx(verdict.errors.reference, rel=0.15)
+    assert verdict.errors.coverage["0.8"] == pytest.approx(0.8, abs=0.05)
+    assert {c.subject for c in verdict.checks} >= {"size", "floor", "kind", "day", "prediction", "served answers"}
+    assert monitor.list_history(store, "rent") == [verdict]
+
+
+def test_last_rows_are_the_window_and_broken_ones_an_alarm_at_once(
+    store: Store, layout: Layout, champion: Bundle
+) -> None:
+    log_rows(store, champion, RENT, make_frame(600, seed=5), labels=False)
+    broken = make_frame(300, seed=6)
+    broken["size"] = np.where(np.arange(300) % 2 == 0, np.nan, broken["size"])
+    log_rows(store, champion, RENT, broken, START + 600 * SECOND, labels=False)
+    assert run(layout, store, Span(until=START + 600 * SECOND)).rows == PARAMS.monitoring.rows == 500
+    verdict = run(layout, store, Span(rows=300))
+    assert verdict.rows == 300 and verdict.first == START + 600 * SECOND
+    alarms = {(c.subject, c.test) for c in verdict.alarms}
+    assert alarms == {("size", "missing_share")}
+    (check,) = verdict.alarms
+    assert check.effect == pytest.approx(0.45, abs=0.06)
+
+
+def test_drift_is_an_alarm_in_the_third_window_whose_rows_are_new(
+    store: Store, layout: Layout, champion: Bundle
+) -> None:
+    frame = make_frame(900, seed=7)
+    frame["size"] = frame["size"] / 2
+    log_rows(store, champion, RENT, frame, labels=False)
+    parts = [Span(START + i * 300 * SECOND, START + (i + 1) * 300 * SECOND) for i in range(3)]
+    states = [run(layout, store, part).status for part in (parts[0], parts[0], parts[1], parts[1], parts[2])]
+    assert states == ["watch", "watch", "watch", "watch", "alarm"]
+
+
+def test_promotion_begins_a_new_count(store: Store, layout: Layout) -> None:
+    assert submit(layout, "good").accepted
+    first = load_bundle(champion_bundle(layout))
+    log_rows(store, first, RENT, make_frame(300, seed=1))
+    assert run(layout, store).version == first.path.name
+    assert submit(layout, "better").accepted
+    with pytest.raises(TidelineError, match=r"holds no predictions of rent v0002-.* as champion"):
+        run(layout, store)
+
+
+def test_nothing_for_a_day_is_an_alarm(store: Store, layout: Layout, champion: Bundle) -> None:
+    log_rows(store, champion, RENT, make_frame(100, seed=1))
+    late = run(layout, store, now=START + 99 * SECOND + 25 * monitor.HOUR)
+    assert late.status == "alarm" and [c.test for c in late.alarms] == ["staleness"]
+    assert late.alarms[0].statistic == pytest.approx(25.0)
+    assert run(layout, store, now=START + 23 * monitor.HOUR).status == "undecided"
+
+
+def test_server_that_answers_otherwise_than_offline_is_found(store: Store, layout: Layout, champion: Bundle) -> None:
+    log_rows(store, champion, RENT, make_frame(300, seed=1))
+    wrong = log_rows(store, champion, RENT, make_frame(30, seed=2), START + 300 * SECOND, prediction=500.5)
+    verdict = run(layout, store, Span(since=START))
+    (check,) = (c for c in verdict.alarms if c.test == "skew")
+    # 200 of 330 rows are compared, about 18 of them are wrong
+    assert 8 <= round(check.effect * 200) <= 30
+    assert check.remark.split(": ")[1].split(", ")[0] in {r.prediction_id for r in wrong}
+
+
+def test_classes_are_watched_too(store: Store, tmp_path: Path) -> None:
+    layout = write_project(tmp_path / "pets", PETS)
+    bundle = ship(layout, PETS)
+    log_rows(store, bundle, PETS, make_frame(600, seed=5), version="v0001-pets")
+    reference = Reference.of(bundle)
+    window = read_window(store, reference, "v0001-pets", None, None, seed=1)
+    from tideline.monitor.judge import judge_window
+    from tideline.monitor.skew import check_skew
+
+    sample = window.sample_rows()
+    assert sample is not None
+    skew = check_skew(bundle, sample, PARAMS.export, 200)
+    assert skew.effect == 0 and skew.statistic < 1e-6
+    verdict = judge_window(reference, window, PARAMS.monitoring, "v0001-pets", START, others=[skew])
+    assert verdict.status == "quiet" and verdict.errors.labelled == 600
+    assert verdict.errors.realised == pytest.approx(verdict.errors.reference, rel=0.15)
+    assert verdict.errors.estimated == pytest.approx(verdict.errors.realised, rel=0.15)
+    assert {c.subject for c in verdict.checks if c.part == "answer"} == {"prediction", "prediction_confidence"}
+    only_dogs = [PETS.classes[1]] * 600
+    frame = make_frame(600, seed=6).assign(size=95.0, pet=only_dogs)
+    log_rows(store, bundle, PETS, frame, START + 10**9, version="v0001-pets")
+    window = read_window(store, reference, "v0001-pets", START + 10**9, None, seed=1)
+    drifted = judge_window(reference, window, PARAMS.monitoring, "v0001-pets", START)
+    assert {"size", "prediction", "prediction_confidence"} <= {c.subject for c in drifted.breaches}
+
+
+def test_command_prints_a_table_and_its_exit_code_says_what_it_means(
+    layout: Layout, champion: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(layout.root)
+    monkeypatch.delenv("TIDELINE_STORE_URL", raising=False)
+    monkeypatch.setattr(
+        "tideline.catalog.get_task", lambda name: RENT
+    )  # the small task is in no folder of the catalogue
+    assert cli.main(["monitor", "rent"]) == 1
+    assert "no store at" in capsys.readouterr().err
+    import time
+
+    now = time.time_ns() // 1000
+    with open_store(f"sqlite:///{layout.root.resolve()}/store/predictions.db") as store:
+        log_rows(store, champion, RENT, make_frame(600, seed=5), now - 2_000 * SECOND)
+        assert cli.main(["monitor", "rent"]) == 0
+        told = capsys.readouterr().out
+        assert f"rent {champion.path.name}: quiet" in told and "500 rows" in told and "chi_squared" in told
+        log_rows(store, champion, RENT, make_frame(300, seed=6).assign(kind="c"), now - 1_000 * SECOND)
+        assert cli.main(["monitor", "rent", "--rows", "300"]) == 3
+        told = capsys.readouterr().out
+        assert "ALARM" in told and "c (300)" in told
+        assert cli.main(["monitor", "rent", "--rows", "250", "--json"]) == 3
+        assert json.loads(capsys.readouterr().out)["rows"] == 250
+        assert cli.main(["monitor", "rent", "--rows", "0"]) == 1
+        assert "at least one row" in capsys.readouterr().err
+        assert cli.main(["monitor", "rent", "--since", "2030-01-02", "--until", "2030-01-01"]) == 1
+        capsys.readouterr()
+        assert cli.main(["monitor", "rent", "--history"]) == 0
+        assert capsys.readouterr().out.count(champion.path.name) == 3
+
+
+def test_bundle_that_is_broken_is_not_judged_against(store: Store, layout: Layout, champion: Bundle) -> None:
+    log_rows(store, champion, RENT, make_frame(300, seed=1))
+    (champion.path / "reference.json").write_text("{}")
+    with pytest.raises(TidelineError, match=r"reference\.json has sha256"):
+        run(layout, store)
