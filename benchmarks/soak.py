@@ -96,15 +96,17 @@ def judge(seen: list[tuple[float, float]], traffic: MixedTraffic) -> bool:
     """Print slope and counts; True if it is flat, and nothing failed."""
     times, sizes = np.array(seen[int(WARM * len(seen)) :]).T
     (slope, _), covariance = np.polyfit(times / 3600, sizes, 1, cov=True)
-    is_flat = bool(slope < LIMIT)
+    error = 2 * covariance[0, 0] ** 0.5
+    grows, is_sure = bool(slope - error > LIMIT), bool(slope + error < LIMIT)
+    verdict = "IT GROWS" if grows else "flat" if is_sure else "no growth that this time could show"
     failed = {f"{p} {s}": n for (p, s), n in traffic.statuses.items() if s != 200}
     print(f"  answers: { {f'{p} {s}': n for (p, s), n in sorted(traffic.statuses.items())} }")
     print(f"  not 200: {failed or 'none'}; connections that broke: {len(traffic.broken)}")
     print(
         f"  after warm-up {sizes[0]:.1f} to {sizes[-1]:.1f} MB in {(times[-1] - times[0]) / 60:.1f} minutes: "
-        f"{slope:+.1f} ± {covariance[0, 0] ** 0.5:.1f} MB/h: {'flat' if is_flat else 'IT GROWS'}"
+        f"{slope:+.1f} ± {error:.1f} MB/h: {verdict}"
     )
-    return is_flat and not failed and not traffic.broken
+    return not grows and not failed and not traffic.broken
 
 
 def measure_workers(server: RealServer) -> tuple[float, float]:
