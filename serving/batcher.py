@@ -105,7 +105,8 @@ class Batcher:
 
     def _flush(self) -> None:
         if self._waiting and not self._writing:
-            self._answer(self._take_batch())
+            for batch in self._take_batches():
+                self._answer(batch)
             if self._waiting and not self._writing:
                 asyncio.get_running_loop().call_soon(self._flush)
 
@@ -120,16 +121,26 @@ class Batcher:
         self._observe(model, len(rows))
         self._finish(batch, answers)
 
-    def _take_batch(self) -> list[Job]:
-        model, merged, count = self._waiting[0].turn.model, 0, 0
+    def _take_batches(self) -> list[list[Job]]:
+        """What waits, one batch a model, the smallest first: a canary that gets few requests does not wait behind the
+        champion's many, which would look as if it were slow, and they hardly wait for it."""
+        batches: dict[int, list[Job]] = {}
+        sizes: dict[int, int] = {}
+        left: list[Job] = []
         for job in self._waiting:
-            merged += len(job.rows)
-            if job.turn.model is not model or (count and merged > MERGED_ROWS):
-                break
-            count += 1
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._queued -= sum(len(job.rows) for job in batch)
-        return batch
+            model, rows = id(job.turn.model), len(job.rows)
+            size = sizes.get(model, 0)
+            if size and size + rows > MERGED_ROWS:
+                sizes[model] = MERGED_ROWS  # full: those behind keep their order
+                left.append(job)
+                continue
+            sizes[model] = size + rows
+            batches.setdefault(model, []).append(job)
+        self._waiting = left
+        self._queued = sum(len(job.rows) for job in left)
+        if len(batches) == 1:
+            return list(batches.values())
+        return [batches[model] for model in sorted(batches, key=sizes.__getitem__)]
 
     def _isolate(self, batch: list[Job], error: Exception) -> None:
         """One request's trouble is not its neighbours': each is tried alone, and gets its own answer or error."""

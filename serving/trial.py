@@ -1,7 +1,7 @@
 """Judges challengers while they run: one that is worse live than the champion is withdrawn, with nobody asked.
 
-Errors and latencies come from the prediction log, so that all workers see the same; failures are those that this worker
-met, and any worker may withdraw. A bandit's shares are computed here, too.
+Errors come from the prediction log, so that all workers see the same; latencies are measured side by side, failures are
+those that this worker met, and any worker may withdraw. A bandit's shares are computed here, too.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections import Counter
 
 from serving.settings import Settings
+from serving.stopwatch import Stopwatch
 from serving.versions import Versions
 from tideline.bandit import share_requests
 from tideline.contracts import TidelineError
@@ -39,6 +40,7 @@ class Trial:
 
     def __init__(self, settings: Settings, versions: Versions, store: Store, outcomes: Outcomes) -> None:
         self._task, self._versions, self._store, self._outcomes = settings.task, versions, store, outcomes
+        self._stopwatch = Stopwatch()
         self._due = 0.0
 
     def act(self) -> None:
@@ -47,6 +49,7 @@ class Trial:
         if pointer is None or layout is None or not pointer.challengers or time.monotonic() < self._due:
             return
         start = time.monotonic()
+        self._stopwatch.measure([served.champion for served in self._versions.current.everyone])
         self._judge(layout, pointer)
         # However large the log has become, one part in twenty of the time is spent on it.
         now = time.monotonic()
@@ -72,8 +75,8 @@ class Trial:
             self._versions.set_shares(dict(zip(versions, shares, strict=True)))
 
     def _measure(self, version: str, found: Tally | None) -> Live:
-        loss, latency = (found.loss, found.latency) if found else (NONE, NONE)
-        return Live(loss, latency, self._outcomes.attempts[version], self._outcomes.failures[version])
+        attempts, failures = self._outcomes.attempts[version], self._outcomes.failures[version]
+        return Live(found.loss if found else NONE, self._stopwatch.read(version), attempts, failures)
 
     def _withdraw(self, layout: Layout, pointer: Pointer, challenger: Challenger, reasons: list[str]) -> None:
         try:
@@ -81,7 +84,8 @@ class Trial:
         except StoreUnavailable as error:
             live = {"unknown": str(error)}
         try:
-            end_trial(layout, challenger.version, "; ".join(reasons), {"live": live}, withdrawn=True)
+            evidence = {"live": live, "reasons": reasons}
+            end_trial(layout, challenger.version, "; ".join(reasons), evidence, withdrawn=True)
         except TidelineError:
             present = read_pointer(layout)
             if present is not None and present.find(challenger.version) == challenger:

@@ -26,10 +26,11 @@ def measure_trial(store: Store, layout: Layout, pointer: Pointer) -> dict[str, A
     roles = [(pointer.version, "champion"), *((c.version, c.role) for c in pointer.challengers)]
     found = {(t.version, t.role): t for t in store.tally(layout.task, since)}
     tallies = [found.get(key) or Tally(*key, 0) for key in roles]
-    champion, versions = Live(tallies[0].loss, tallies[0].latency), []
+    # Requests wait for each other's batches: how long versions take, the server measures side by side.
+    champion, versions = Live(tallies[0].loss), []
     for t in tallies:
         challenger = pointer.find(t.version)
-        against = judge_live(champion, Live(t.loss, t.latency), challenger.margins) if challenger else []
+        against = judge_live(champion, Live(t.loss), challenger.margins) if challenger else []
         versions.append({"version": t.version, "role": t.role, **_describe_figures(t), "against": against})
     trial: dict[str, Any] = {"since": since, "router": pointer.router, "versions": versions}
     answering = [t for t in tallies if t.role != "shadow"]

@@ -44,8 +44,10 @@ def expected_value(row: dict[str, object]) -> float:
     return total + SEA[str(row["sea"])] + (7.0 if row.get("owner") else 0.0)
 
 
-def write_small_bundle(path: Path, problem: str = "regression", task: str = "toy", shift: float = 0.0) -> Bundle:
-    """A bundle whose answers `expected_value` knows; `shift` makes it another model."""
+def write_small_bundle(
+    path: Path, problem: str = "regression", task: str = "toy", shift: float = 0.0, slow: bool = False
+) -> Bundle:
+    """A bundle whose answers `expected_value` knows; `shift` makes it another model, `slow` one that takes its time."""
     classes = CLASSES if problem == "classification" else ()
     widths = (5.0, 9.0) if not classes else (0.6, 0.95)
     manifest = Manifest(
@@ -67,10 +69,10 @@ def write_small_bundle(path: Path, problem: str = "regression", task: str = "toy
     )
     sample = {name: [value] for name, value in ROW.items()} | {"built": [7441.0]}
     reference = {"rows": 3, "sample": sample}
-    return write_bundle(path, _graph(bool(classes), shift).SerializeToString(), manifest, reference)
+    return write_bundle(path, _graph(bool(classes), shift, slow).SerializeToString(), manifest, reference)
 
 
-def _graph(classes: bool, shift: float) -> onnx.ModelProto:
+def _graph(classes: bool, shift: float, slow: bool) -> onnx.ModelProto:
     nodes, terms, constants = [], [], {"shift": np.array(shift, dtype=np.float64)}
     for i, (name, weight) in enumerate(WEIGHTS.items()):
         constants[f"w{i}"] = np.array(weight, dtype=np.float64)
@@ -98,6 +100,18 @@ def _graph(classes: bool, shift: float) -> onnx.ModelProto:
         )
         nodes.append(helper.make_node("Cast", [f"{name}_f"], [f"{name}_d"], to=TensorProto.DOUBLE))
         terms.append(f"{name}_d")
+    if slow:  # forty products of large matrices, times zero
+        constants |= {"large": np.ones((300, 300), np.float64), "nothing": np.array(0.0)}
+        nodes += [
+            helper.make_node("ReduceMax", ["income"], ["any_income"], keepdims=0),  # so that nothing is computed ahead
+            helper.make_node("Mul", ["large", "any_income"], ["large0"]),
+        ]
+        for i in range(40):
+            nodes.append(helper.make_node("MatMul", [f"large{i}", "large"], [f"large{i + 1}"]))
+        nodes.append(helper.make_node("ReduceMax", ["large40"], ["largest"], keepdims=0))
+        nodes.append(helper.make_node("IsInf", ["largest"], ["is_infinite"]))
+        nodes.append(helper.make_node("Where", ["is_infinite", "nothing", "nothing"], ["none"]))
+        terms.append("none")
     nodes += [
         helper.make_node("Sum", [*terms, "shift"], ["total"]),
         helper.make_node("Cast", ["total"], ["value"], to=TensorProto.FLOAT),

@@ -62,6 +62,19 @@ def test_requests_of_one_turn_share_a_run() -> None:
     assert model.batches == observed == [sum(1 + i % 3 for i in range(20))]
 
 
+def test_two_models_share_a_turn_the_smaller_batch_first() -> None:
+    champion, canary = Doubling(), Doubling()
+    runs: list[tuple[bool, int]] = []
+
+    async def scenario() -> list[list[int]]:
+        batcher = Batcher(None, lambda model, rows: runs.append((model is canary, rows)), 1000)
+        models = [canary if i % 5 == 3 else champion for i in range(20)]
+        return await asyncio.gather(*(ask(batcher, model, rows_of(i, 1)) for i, model in enumerate(models)))
+
+    assert asyncio.run(scenario()) == [[2 * i] for i in range(20)]
+    assert runs == [(True, 4), (False, 16)]
+
+
 def test_a_batch_has_a_largest_size() -> None:
     model = Doubling()
 

@@ -146,6 +146,15 @@ def test_a_canary_with_a_larger_error_is_withdrawn(registry: ToyRegistry, worker
         assert acts == ["promoted", "canary", "withdrawn"]
 
 
+@pytest.mark.slow
+def test_a_slow_canary_is_withdrawn(registry: ToyRegistry, server: RealServer) -> None:
+    registry.add(write_small_bundle(registry.home / "slow", slow=True))
+    registry.challenge(3, share=0.1, margins=Margins(least=5))
+    wait_until_served(server, registry.versions[3])
+    wait_for(lambda: not challengers(server), seconds=60)
+    assert "its live latency is" in withdrawn(registry)
+
+
 def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, server: RealServer) -> None:
     """The canary takes at most five rooms: it fails, nobody notices, and it is withdrawn for it."""
     narrow = [replace(c, maximum=5.0) if c.name == "rooms" else c for c in COLUMNS]
