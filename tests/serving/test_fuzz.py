@@ -36,7 +36,9 @@ def test_generated_predictions_get_a_described_answer(server: RealServer, mode: 
             case.validate_response(response, excluded_checks=[positive_data_acceptance])
         elif case.media_type == "application/json" and response.status_code != 413:
             case.validate_response(response)
-        else:  # 413 is no rejection to schemathesis; what is written as CSV or Arrow here has lost what JSON tells apart, such as 3 and "3"
+        else:
+            # 413 is no rejection to schemathesis, and what is written as CSV or Arrow here has lost what JSON tells
+            # apart, such as 3 and "3".
             case.validate_response(response, excluded_checks=[negative_data_rejection])
 
     check()
