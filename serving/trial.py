@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from contextlib import suppress
+from typing import Any
 
 from serving.settings import Settings
 from serving.stopwatch import Stopwatch
@@ -36,9 +38,10 @@ class Outcomes:
 
 
 class Trial:
-    """`act` is called several times a second, in a thread beside the event loop."""
+    """`act` is called several times a second, in a thread beside the event loop. Without a store (nothing is logged)
+    latency and failures are judged, errors are not known."""
 
-    def __init__(self, settings: Settings, versions: Versions, store: Store, outcomes: Outcomes) -> None:
+    def __init__(self, settings: Settings, versions: Versions, store: Store | None, outcomes: Outcomes) -> None:
         self._task, self._versions, self._store, self._outcomes = settings.task, versions, store, outcomes
         self._stopwatch = Stopwatch()
         self._due = 0.0
@@ -56,11 +59,11 @@ class Trial:
         self._due = now + max(EVERY_SECONDS, 20 * (now - start))
 
     def _judge(self, layout: Layout, pointer: Pointer) -> None:
-        try:
-            since = min(c.since for c in pointer.challengers)
-            found = {(t.version, t.role): t for t in self._store.tally(self._task, since)}
-        except StoreUnavailable:
-            found = {}  # the log itself says so; failures are judged all the same
+        found: dict[tuple[str, str], Tally] = {}
+        since = min(c.since for c in pointer.challengers)
+        if self._store is not None:
+            with suppress(StoreUnavailable):  # the log itself says so; the rest is judged all the same
+                found = {(t.version, t.role): t for t in self._store.tally(self._task, since)}
         champion = self._measure(pointer.version, found.get((pointer.version, "champion")))
         for challenger in pointer.challengers:
             own = self._measure(challenger.version, found.get((challenger.version, challenger.role)))
@@ -79,8 +82,10 @@ class Trial:
         return Live(found.loss if found else NONE, self._stopwatch.read(version), attempts, failures)
 
     def _withdraw(self, layout: Layout, pointer: Pointer, challenger: Challenger, reasons: list[str]) -> None:
+        live: dict[str, Any] = {"unknown": "nothing is logged"}
         try:
-            live = measure_trial(self._store, layout, pointer)
+            if self._store is not None:
+                live = measure_trial(self._store, layout, pointer)
         except StoreUnavailable as error:
             live = {"unknown": str(error)}
         try:

@@ -117,6 +117,8 @@ class Versions:
         canaries, shadows = [], []
         for c in pointer.challengers:
             try:
+                if c.role == "shadow" and not self._settings.log:
+                    raise TidelineError("this server logs nothing, so nobody would see what a shadow predicts")
                 served = self._take(c.version, c.digest)
             except Exception as error:
                 known = self._refused.get(c.version)

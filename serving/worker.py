@@ -23,6 +23,7 @@ from serving.shadow import Beside, ShadowRunner
 from serving.trial import Outcomes, Trial
 from serving.versions import Versions
 from tideline.contracts import TidelineError
+from tideline.predlog import Store
 
 logger = logging.getLogger("bentoml.tideline")
 T = TypeVar("T")
@@ -41,7 +42,8 @@ class Worker:
         self.access = Access(find_keys(settings), settings.open, settings.workers, self.versions.token)
         self.request_meter, self.outcomes = RequestMeter(), Outcomes()
         self.log: PredictionLog | None = None
-        quick, trial = [self.access.follow, self.request_meter.sync], []
+        self.store: Store | None = None
+        quick = [self.access.follow, self.request_meter.sync]
         if settings.log:
             self.log = PredictionLog(settings)
             self.log.open()
@@ -49,10 +51,10 @@ class Worker:
             self.store = find_store(settings)
             self._shadows = ShadowRunner(self.log)
             quick.append(self._measure_log)
-            trial.append(Trial(settings, self.versions, self.store, self.outcomes).act)
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
+        trial = Trial(settings, self.versions, self.store, self.outcomes)
         # Loading a version takes its time, and so does asking the log.
-        self._pulses = [Pulse(*acts) for acts in (quick, [self.versions.follow], trial)]
+        self._pulses = [Pulse(*acts) for acts in (quick, [self.versions.follow], [trial.act])]
         for pulse in self._pulses:
             pulse.start()
 
@@ -66,6 +68,7 @@ class Worker:
             self._shadows.close()
             self.log.close()
             self._measure_log()
+        if self.store is not None:
             self.store.close()
 
     @property
@@ -107,6 +110,7 @@ class Worker:
         instead = self.versions.current.champion.champion
         told = await answer(instead, Turn(instead, "champion", turn.key))
         # The champion could answer it, so it was not the request's fault.
+        self.outcomes.attempts[instead.version] += 1
         self.outcomes.failures[champion.version] += 1
         CANARY_FAILURES.labels(champion.version).inc()
         logger.warning("canary %s failed, %s answered: %s", champion.version, instead.version, error)

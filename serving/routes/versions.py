@@ -152,7 +152,7 @@ class VersionRoutes:
 
     def _measure(self) -> dict[str, Any] | None:
         pointer = read_pointer(self._layout)
-        if self._worker.log is None or pointer is None:
+        if self._worker.store is None or pointer is None:
             return None
         try:
             return measure_trial(self._worker.store, self._layout, pointer)

@@ -155,18 +155,21 @@ def test_a_slow_canary_is_withdrawn(registry: ToyRegistry, server: RealServer) -
     assert "its live latency is" in withdrawn(registry)
 
 
-def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, server: RealServer) -> None:
-    """The canary takes at most five rooms: it fails, nobody notices, and it is withdrawn for it."""
+def offer_narrow(registry: ToyRegistry) -> None:
+    """A fourth version, which takes at most five rooms, and whose sample has no more either."""
     narrow = [replace(c, maximum=5.0) if c.name == "rooms" else c for c in COLUMNS]
     bundle = write_small_bundle(registry.home / "narrow", shift=5.0)
     manifest = replace(bundle.manifest, columns=tuple(narrow))
     write_bundle(bundle.path, bundle.read("model.onnx"), manifest, bundle.read_reference())
-    with pytest.raises(ValueError, match="rooms"):  # its own sample would refuse rows, so it takes part of it
-        raise ValueError("rooms")
     registry.add(load_bundle(bundle.path))
     sample = registry.layout.registry / "parity" / f"{registry.versions[-1]}.json"
     content = json.loads(sample.read_text())
     sample.write_text(json.dumps({**content, "rows": content["rows"][:5], "answers": content["answers"][:5]}))
+
+
+def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, server: RealServer) -> None:
+    """The canary takes at most five rooms: it fails, nobody notices, and it is withdrawn for it."""
+    offer_narrow(registry)
     registry.challenge(3, share=0.5)
     wait_until_served(server, registry.versions[3])
     answers = [ask(server, row={**ROW, "rooms": 10}) for _ in range(150)]
@@ -174,6 +177,21 @@ def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, se
     wait_for(lambda: not challengers(server))
     assert "it failed" in withdrawn(registry) and "the champion 0 of" in withdrawn(registry)
     assert f'tideline_canary_failures_total{{version="{registry.versions[3]}"}}' in server.client.get("/metrics").text
+
+
+def test_without_a_log_a_canary_is_judged_by_what_it_fails_and_no_shadow_runs(registry: ToyRegistry) -> None:
+    offer_narrow(registry)
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_LOG="off") as server:
+        registry.challenge(1, role="shadow")
+        registry.challenge(3, share=1.0)
+        wait_until_served(server, registry.versions[3])
+        assert "logs nothing" in challengers(server)[registry.versions[1]]["error"]
+        answers = [ask(server, row={**ROW, "rooms": 10}) for _ in range(60)]
+        assert {a["model"]["version"] for a in answers} == {registry.versions[0]}
+        wait_for(lambda: registry.versions[3] not in challengers(server))
+    entry = read_ledger(ledger_file(registry.layout)).entries[-1]
+    assert (entry.action, entry.evidence["live"]) == ("withdrawn", {"unknown": "nothing is logged"})
+    assert re.search(r"it failed \d+ of \d+ requests, the champion 0 of \d+", entry.reasons[0])
 
 
 def test_a_challenger_that_fails_parity_takes_no_traffic(registry: ToyRegistry, server: RealServer) -> None:
