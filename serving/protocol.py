@@ -1,8 +1,8 @@
 """HTTP for a request that has come as a whole: no ASGI messages between, and head and body leave in one write.
 
 uvicorn's protocol makes a scope, an event, a cycle and a timer for each request and writes twice: 60 µs, half of what a
-prediction costs. A POST whose last byte came with its first needs none of it. All others, and every connection's
-life (timeouts, pipelining, shutdown), are left to uvicorn.
+prediction costs. A small POST needs none of it: it is held until its last byte is here. What is large or slow, all
+other requests, and every connection's life (timeouts, pipelining, shutdown) are left to uvicorn.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from serving.app import Application
 from serving.asgi import JSON, Answer, Message, Scope
 
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+TICK = 0.01  # seconds
+GRACE = 0.1  # seconds that a request is held; clients often send head and body apart
+HELD_BYTES = 65_536
 _INDIRECT = frozenset(b"%?#")
 
 
@@ -40,15 +43,16 @@ class WholeProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._held = False  # a request that may be whole
+        self._held = False  # a request that may soon be whole
+        self._grace: asyncio.TimerHandle | None = None
         self._body = b""
         self._idle_since = 0.0
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request, all of it, or several."""
         super().data_received(data)
-        if self._held and self.parser is not None:
-            self._pass_on()
+        if self._held and self._grace is None and self.parser is not None:
+            self._grace = self.loop.call_later(GRACE, self._pass_on)
 
     def on_message_begin(self) -> None:
         """Nothing is made before it is known what the request needs."""
@@ -75,6 +79,8 @@ class WholeProtocol(HttpToolsProtocol):
         """A part of the body."""
         if self._held:
             self._body = self._body + body if self._body else body
+            if len(self._body) > HELD_BYTES and self.parser is not None:
+                self._pass_on()
         else:
             super().on_body(body)
 
@@ -83,7 +89,7 @@ class WholeProtocol(HttpToolsProtocol):
         if not self._held:
             super().on_message_complete()
             return
-        self._held = False
+        self._release()
         cycle = WholeRequest(self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]
         path = self.url.decode("latin-1")
@@ -99,8 +105,14 @@ class WholeProtocol(HttpToolsProtocol):
         self.headers.extend(headers)
         super().on_headers_complete()
 
-    def _pass_on(self) -> None:
+    def _release(self) -> None:
         self._held = False
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _pass_on(self) -> None:
+        self._release()
         body = self._body
         self._begin()
         if body:
@@ -174,13 +186,14 @@ class WholeProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or not self._idle_since:
             return
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left <= 0:
+        if left < TICK:  # a timer for less would come at once, again and again: the loop's clock has a tick
             self.transport.close()
         else:
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The timer must not keep the connection's memory."""
+        """No timer may act on it any more, or keep its memory."""
+        self._release()
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

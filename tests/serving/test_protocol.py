@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from serving.asgi import Answer, Receive, Scope
-from serving.protocol import WholeProtocol
+from serving.protocol import GRACE, HELD_BYTES, WholeProtocol
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import ROW
 from tests.wait import wait_for
@@ -67,9 +67,9 @@ def prediction(body: bytes) -> float:
     return value
 
 
-@pytest.mark.parametrize("size", [1, 7, 60, 110, 200])
+@pytest.mark.parametrize(("size", "pause"), [(1, 0.0), (7, 0.0005), (60, 0.02), (110, 1.5 * GRACE), (200, 1.5 * GRACE)])
 def test_a_request_in_pieces_is_answered_like_a_whole_one(
-    server: RealServer, told: dict[int, float], size: int
+    server: RealServer, told: dict[int, float], size: int, pause: float
 ) -> None:
     with connect(server.port) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -77,7 +77,7 @@ def test_a_request_in_pieces_is_answered_like_a_whole_one(
             content = encode(rooms)
             for start in range(0, len(content), size):
                 connection.sendall(content[start : start + size])
-                time.sleep(0.0005)
+                time.sleep(pause)
             ((status, _, body),) = read_answers(connection, 1)
             assert (status, prediction(body)) == (200, told[rooms])
 
@@ -146,6 +146,17 @@ def test_other_ways_to_write_a_path(server: RealServer, told: dict[int, float], 
         connection.sendall(encode(8, target=target))
         ((status, _, body),) = read_answers(connection, 1)
     assert (status, prediction(body)) == (200, told[8])
+
+
+def test_what_is_too_large_to_be_held_is_answered_all_the_same(server: RealServer, told: dict[int, float]) -> None:
+    padding = b" " * (HELD_BYTES + 10_000)
+    head, _, body = encode(3).partition(b"\r\n\r\n")
+    head = head.replace(b"content-length: %d" % len(body), b"content-length: %d" % (len(body) + len(padding)))
+    with connect(server.port) as connection:
+        for _ in range(2):
+            connection.sendall(head + b"\r\n\r\n" + body + padding)
+            ((status, _, content),) = read_answers(connection, 1)
+            assert (status, prediction(content)) == (200, told[3])
 
 
 def test_too_much_in_one_piece_is_refused_and_the_connection_goes_on(server: RealServer) -> None:
@@ -227,6 +238,19 @@ def test_idle_connections_are_closed_and_busy_ones_are_not() -> None:
         assert opened is not None and opened.recv(1) == b""
         assert time.monotonic() - start < 3 * KEEP_ALIVE
         assert slow.observed == ["/wait"] * 3
+
+
+def test_connections_that_grow_idle_at_all_times_leave_the_server_awake() -> None:
+    """The loop's clock stands still while timers run: one that is due in less than its tick would come for ever."""
+    with run_slow() as (port, _, _slow):
+        opened = [http.client.HTTPConnection("127.0.0.1", port, timeout=10) for _ in range(60)]
+        for number in range(180):
+            assert ask(opened[number % 60], 0.0) == b"0.0"
+            time.sleep(0.0033)
+        for connection in opened:
+            assert connection.sock is not None and connection.sock.recv(1) == b""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=3)) as other:
+            assert ask(other, 0.0) == b"0.0"
 
 
 def test_what_has_begun_is_answered_when_the_server_stops() -> None:
