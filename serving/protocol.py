@@ -19,21 +19,32 @@ from serving.app import Application
 from serving.asgi import JSON, Answer, Message, Scope
 
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
-TICK = 0.01  # seconds
 GRACE = 0.1  # seconds that a request is held; clients often send head and body apart
 HELD_BYTES = 65_536
+_NOBODY = asyncio.Event()  # what is set when a connection is lost and nobody waits for it
 _INDIRECT = frozenset(b"%?#")
 
 
 class WholeRequest:
     """One request of a connection, in the place of uvicorn's cycle: the parent class reads and sets these."""
 
-    __slots__ = ("disconnected", "keep_alive", "response_complete")
-    message_event = asyncio.Event()  # set when the connection is lost; nobody waits for more of a whole request
+    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "response_complete")
 
-    def __init__(self, keep_alive: bool) -> None:
+    def __init__(self, body: bytes, keep_alive: bool) -> None:
+        self.body: bytes | None = body
         self.keep_alive = keep_alive
         self.disconnected = self.response_complete = False
+        self.message_event = _NOBODY
+
+    async def receive(self) -> Message:
+        """The whole body; then, that the client has gone, when it has."""
+        if self.body is not None:
+            body, self.body = self.body, None
+            return {"type": "http.request", "body": body}
+        if not self.disconnected:
+            self.message_event = asyncio.Event()
+            await self.message_event.wait()
+        return {"type": "http.disconnect"}
 
 
 class WholeProtocol(HttpToolsProtocol):
@@ -90,11 +101,11 @@ class WholeProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         self._release()
-        cycle = WholeRequest(self.parser.should_keep_alive())
+        cycle = WholeRequest(self._body, self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]
         path = self.url.decode("latin-1")
         scope = {"type": "http", "method": "POST", "path": path, "raw_path": self.url, "headers": self.headers}
-        task = self.loop.create_task(self._answer(cycle, scope, self._body))
+        task = self.loop.create_task(self._answer(cycle, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -118,14 +129,10 @@ class WholeProtocol(HttpToolsProtocol):
         if body:
             super().on_body(body)
 
-    async def _answer(self, cycle: WholeRequest, scope: Scope, body: bytes) -> None:
+    async def _answer(self, cycle: WholeRequest, scope: Scope) -> None:
         arrived = perf_counter()
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": body}
-
         try:
-            label, answer = await self.application.respond(scope, receive, arrived)
+            label, answer = await self.application.respond(scope, cycle.receive, arrived)
             if self.flow.write_paused and not cycle.disconnected:
                 await self.flow.drain()
             if cycle.disconnected or answer is None:
@@ -186,7 +193,7 @@ class WholeProtocol(HttpToolsProtocol):
         if self.transport.is_closing() or not self._idle_since:
             return
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
-        if left < TICK:  # a timer for less would come at once, again and again: the loop's clock has a tick
+        if left <= 0:
             self.transport.close()
         else:
             self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)

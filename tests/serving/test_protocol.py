@@ -183,13 +183,17 @@ class Slow:
     """Answers after a while, and counts."""
 
     def __init__(self) -> None:
-        self.begun = 0
+        self.begun = self.gone = 0
         self.observed: list[str] = []
 
     async def respond(self, scope: Scope, receive: Receive, arrived: float) -> tuple[str, Answer]:
         self.begun += 1
         body = (await receive())["body"]
         await asyncio.sleep(float(body))
+        if scope["path"] == "/until-gone":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone += 1
         if scope["path"] == "/broken":
             return "/broken", Answer(200, b"", headers={"x-broken": "a\r\nb: c"})
         return str(scope["path"]), Answer(200, bytes(body))
@@ -240,22 +244,16 @@ def test_idle_connections_are_closed_and_busy_ones_are_not() -> None:
         assert slow.observed == ["/wait"] * 3
 
 
-def test_a_connection_that_is_idle_but_for_less_than_a_tick() -> None:
-    """uvloop's clock stands still while timers run: a timer for less than its tick would come at once, for ever."""
-    with run_slow() as (port, server, _):
-        opened = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        assert ask(opened, 0.0) == b"0.0"
-        (protocol,) = server.server_state.connections
-        assert isinstance(protocol, WholeProtocol)
-
-        def look() -> None:
-            protocol._idle_since = protocol.loop.time() - KEEP_ALIVE + 0.0004
-            protocol.timeout_keep_alive_handler()
-
-        protocol.loop.call_soon_threadsafe(look)
-        assert opened.sock is not None and opened.sock.recv(1) == b""
+def test_who_waits_for_the_client_to_leave_is_told_and_keeps_nobody_waiting() -> None:
+    with run_slow() as (port, _, slow):
+        leaving = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        leaving.request("POST", "/until-gone", "0.0")
+        wait_for(lambda: slow.begun == 1)
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=3)) as other:
             assert ask(other, 0.0) == b"0.0"
+        assert slow.gone == 0
+        leaving.close()
+        wait_for(lambda: slow.gone == 1)
 
 
 def test_what_has_begun_is_answered_when_the_server_stops() -> None:
