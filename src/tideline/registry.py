@@ -111,7 +111,7 @@ def rollback(
             if to is None:
                 raise
             pointer = None
-        version = _previous(layout, entries) if to is None else find_version(layout, to)
+        version = find_previous(layout, entries) if to is None else find_version(layout, to)
         bundle = load_bundle(versions_folder(layout) / version)
         if pointer is not None and pointer.version == version and entries and pointer.seq == find_last_move(entries):
             log.say(f"{version} is champion already")
@@ -162,7 +162,8 @@ def _list_ended(pointer: Pointer | None) -> list[str]:
     return [c.version for c in pointer.challengers] if pointer else []
 
 
-def _previous(layout: Layout, entries: tuple[Entry, ...]) -> str:
+def find_previous(layout: Layout, entries: tuple[Entry, ...]) -> str:
+    """The champion before this one. Raises TidelineError if there is none."""
     line, _ = trace_line(entries)
     if len(line) < 2:
         raise TidelineError(

@@ -137,8 +137,8 @@ def compare_out(out: Item, folder: Path, cache: Path, lineage: Lineage) -> Findi
             details.append(f"{path} differs, and what it was is neither in DVC's cache nor in the remote")
             continue
         after = (place / now[path] if out.is_folder else place).read_bytes()
-        if text := compare_content(path, before, after):
-            details.append(f"{path}: {text}")
+        if difference := compare_content(path, before, after):
+            details.append(f"{path}: {difference}")
     outcome = UNKNOWN if unknown else DIFFERS if details else TIMES
     return Finding(out.stage, out.path, outcome, max(len(recorded), len(made)), tuple(details))
 

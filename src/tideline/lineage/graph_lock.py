@@ -84,10 +84,15 @@ def list_outs(stages: Stages) -> list[Item]:
     return list(_list(stages, "outs"))
 
 
+def list_deps(stages: Stages) -> list[Item]:
+    """What the stages read, code included."""
+    return list(_list(stages, "deps"))
+
+
 def list_inputs(stages: Stages, folder: str) -> list[Item]:
     """What the stages read below a folder without one of them having written it; each once."""
     written = {out.path for out in list_outs(stages)}
-    found = {dep.path: dep for dep in _list(stages, "deps") if dep.path.startswith(f"{folder}/")}
+    found = {dep.path: dep for dep in list_deps(stages) if dep.path.startswith(f"{folder}/")}
     return [dep for path, dep in found.items() if not any(path == w or path.startswith(f"{w}/") for w in written)]
 
 
@@ -98,7 +103,7 @@ def find_out(stages: Stages, path: str) -> Item | None:
 
 def list_code(stages: Stages) -> dict[str, str]:
     """Path -> md5 of the code that the stages depend on."""
-    return {dep.path: dep.md5 for dep in _list(stages, "deps") if dep.path.startswith("src/")}
+    return {dep.path: dep.md5 for dep in list_deps(stages) if dep.path.startswith("src/")}
 
 
 def list_params(stages: Stages) -> dict[str, Any]:
