@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 from tideline.contracts import TidelineError
 from tideline.ledger import Entry
@@ -20,7 +21,7 @@ _UNITS = {"minute": "minutes", "hour": "hours", "day": "days", "week": "weeks"}
 
 @dataclass(frozen=True)
 class Beside:
-    """A challenger at a moment. share: of the requests that it answered, by the ledger. seq: entry that set it there."""
+    """A challenger at a moment. share: of the requests, by the ledger. seq: the entry that set it there."""
 
     version: str
     role: ChallengerRole
@@ -102,7 +103,7 @@ def list_states(entries: tuple[Entry, ...]) -> list[State]:
 
 def find_backwards(entries: list[Entry]) -> tuple[tuple[Entry, Entry], ...]:
     """Neighbours of which the later one has the earlier time."""
-    pairs = zip(entries, entries[1:], strict=False)
+    pairs = pairwise(entries)
     return tuple((a, b) for a, b in pairs if read_time(b.time) < read_time(a.time))
 
 

@@ -67,7 +67,7 @@ def restore(layout: Layout, name: str | None = None, reason: str = "") -> Restor
     Raises TidelineError, having changed nothing, if its lineage or data lacks, today's graph is another, or files of
     the task would be lost that DVC does not hold.
     """
-    with hold_lock(layout.root / ".tideline" / "restore.lock"), stage("restore", layout.task) as log:
+    with hold_lock(layout.root / ".tideline" / "restore.lock"), stage("restore", layout.task):
         version = _choose(layout, name)
         lineage = check_restorable(layout, version)
         assert lineage.stages is not None and lineage.params is not None
@@ -78,8 +78,6 @@ def restore(layout: Layout, name: str | None = None, reason: str = "") -> Restor
         if lock is None or select_stages(lock, layout.task) != dict(lineage.stages):
             content = write_lock(replace_stages(lock, layout.task, lineage.stages))
             kept.append(replace_file(layout.root / LOCK, content, version))
-        for text in filter(None, kept):
-            log.say(f"what was there before is in {text}")
         call_dvc(layout.root, ["checkout", "--force", *lineage.stages])
         _put_the_rest(layout, lineage)
         _prove(layout, lineage)

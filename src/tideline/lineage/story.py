@@ -23,6 +23,7 @@ from tideline.verdict import REFUSED
 if TYPE_CHECKING:
     from tideline.predlog import Store
 
+JUDGED = (REFUSED, PROMOTED, CANARY)
 VERDICTS = 1000  # of the monitor, the latest, that are counted
 
 
@@ -52,9 +53,7 @@ def tell_story(layout: Layout, name: str) -> dict[str, Any]:
             "parity": dict(manifest.parity),
             "device": manifest.device,
         },
-        "gate": [
-            _tell_gate(e) for e in about if e.action in (REFUSED, PROMOTED, CANARY) and "challenger" in e.evidence
-        ],
+        "gate": [_tell_gate(e) for e in about if e.action in JUDGED and "challenger" in e.evidence],
         "periods": _tell_periods(layout, version, ledger.entries, notes),
         "lineage": None if lineage is None else {"path": str(lineage.path), "graph": lineage.stages is not None},
         "notes": notes,
