@@ -36,9 +36,11 @@ def two(tmp_path_factory: pytest.TempPathFactory, data_dir: Path) -> Iterator[Pr
     copy = copy_project(tmp_path_factory.mktemp("lineage"), data_dir)
     set_params(copy, tasks=["housing"], models=["naive", "linear"], tuning={})
     copy.dvc("repro", "bundle@housing")
+    copy.dvc("push")
     copy.tideline("promote", "housing")
     set_params(copy, seed=7, models=["naive", "linear", "decision_tree"])
     copy.dvc("repro", "bundle@housing")
+    copy.dvc("push")
     copy.tideline("canary", "housing", "--share", "0.2")
     copy.tideline("promote", "housing", "--version", "v0002")
     yield copy
@@ -81,9 +83,8 @@ def test_a_version_is_proved_and_a_difference_is_found(project: Project) -> None
 
 
 def test_everything_comes_back_and_status_is_clean(project: Project) -> None:
-    project.dvc("push")
-    shutil.rmtree(project.path / ".dvc/cache")  # what the cache lacks comes from the remote
-    project.dvc("fetch")
+    shutil.rmtree(project.path / ".dvc/cache")
+    project.dvc("fetch")  # of the second version: what the first one needs comes from the remote by itself
     params = project.path / "params.yaml"
     mine = params.read_text() + "# not committed\n"
     params.write_text(mine)
@@ -106,7 +107,8 @@ def test_what_is_in_neither_cache_nor_remote_is_named_and_nothing_changes(projec
     lock = read_lock(kept / version / "dvc.lock")
     assert lock is not None
     (lost,) = [o for o in list_outs(lock["stages"]) if o.path == "work/housing/train/linear"]
-    (project.path / ".dvc/cache/files/md5" / lost.md5[:2] / lost.md5[2:]).unlink()
+    for store in (".dvc/cache", ".dvcstore"):
+        (project.path / store / "files/md5" / lost.md5[:2] / lost.md5[2:]).unlink()
     before = read_outs(project), (project.path / "dvc.lock").read_bytes(), (project.path / "params.yaml").read_bytes()
     ledger = (project.path / "registry/housing/ledger.jsonl").read_bytes()
     said = project.tideline("rollback", "housing", "--all", ok=False)
