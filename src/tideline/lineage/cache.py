@@ -74,10 +74,21 @@ def bring(root: Path, cache: Path, items: Iterable[Item]) -> list[str]:
     why = ""
     try:
         with Repo(str(root.absolute())) as repo:
-            repo.cloud.pull([HashInfo("md5", md5) for md5 in dict.fromkeys(item.md5 for item in wanted)])
+            for lacking in (_list_folders, _list_lacking):  # a folder's list of files tells which files to ask for
+                if md5s := lacking(cache, wanted):
+                    repo.cloud.pull([HashInfo("md5", md5) for md5 in md5s])
     except (DvcException, OSError) as error:
         why = f" (asked the remote: {error})"
     return [f"{text}{why}" for text in find_missing(cache, wanted)]
+
+
+def _list_folders(cache: Path, items: list[Item]) -> list[str]:
+    return [item.md5 for item in items if item.is_folder and not locate(cache, item.md5).is_file()]
+
+
+def _list_lacking(cache: Path, items: list[Item]) -> list[str]:
+    listed = [md5 for item in items for md5 in (list_content(cache, item) or {}).values()]
+    return [md5 for md5 in dict.fromkeys(listed) if not locate(cache, md5).is_file()]
 
 
 def place(cache: Path, item: Item, target: Path) -> None:

@@ -123,6 +123,8 @@ def _put_the_rest(layout: Layout, lineage: Lineage) -> None:
         swap_file(layout.reports / METRICS, lineage.metrics)
     for path in list_strays(layout, lineage.stages):
         path.unlink()
+        if not any(path.parent.iterdir()):
+            path.parent.rmdir()
     cache = find_cache(layout.root)
     for item in list_sources(layout, lineage.stages):
         target = layout.root / item.path
