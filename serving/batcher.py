@@ -15,8 +15,8 @@ import msgspec
 
 from serving.answers import Answers
 from serving.bulk import answer_parts
-from serving.champion import INLINE_ROWS
 from serving.errors import Refusal
+from serving.live_model import INLINE_ROWS
 from serving.schema import Row
 from tideline.predlog import Receipt, RecordRefused, Role
 

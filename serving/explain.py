@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.champion import Champion
 from serving.decode_errors import explain_invalid, explain_malformed, explain_unknown, match_unknown, split_error
 from serving.errors import Refusal, UnanswerableRow
+from serving.live_model import LiveModel
 from serving.schema import Row
 from tideline.attribution import Attribution, attribute_row
 from tideline.contracts import TidelineError
@@ -53,12 +53,12 @@ class Explainer:
     Raises TidelineError if the bundle's reference sketch is broken.
     """
 
-    def __init__(self, champion: Champion, max_rows: int) -> None:
-        self._predictor, self._schema, self.max_rows = champion.predictor, champion.decoder, max_rows
-        self.model, self.unit = champion.model, champion.manifest.target.unit
-        self.columns, self.classes = [c.name for c in champion.manifest.columns], champion.manifest.classes
-        sample = champion.bundle.read_reference()["sample"]
-        self._background = {c.name: _as_column(sample[c.name], c.is_text) for c in champion.manifest.columns}
+    def __init__(self, live: LiveModel, max_rows: int) -> None:
+        self._predictor, self._schema, self.max_rows = live.predictor, live.decoder, max_rows
+        self.model, self.unit = live.byline, live.manifest.target.unit
+        self.columns, self.classes = [c.name for c in live.manifest.columns], live.manifest.classes
+        sample = live.bundle.read_reference()["sample"]
+        self._background = {c.name: _as_column(sample[c.name], c.is_text) for c in live.manifest.columns}
         rows = Annotated[list[self._schema.row], msgspec.Meta(min_length=1, max_length=max_rows)]  # type: ignore[name-defined]
         samples = Annotated[int, msgspec.Meta(ge=SAMPLES_LOW, le=SAMPLES_HIGH)]
         seed = Annotated[int, msgspec.Meta(ge=0, le=SEED_SCHEMA["maximum"])]

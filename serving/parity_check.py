@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from serving.champion import Champion
 from serving.errors import Refusal
+from serving.live_model import LiveModel
 from serving.settings import Settings
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
@@ -43,34 +43,34 @@ class ParityCheck:
         self._host = loopback if address.is_unspecified else settings.host
         self._port, self._max_rows, self._token = settings.port, settings.max_rows, token
 
-    def check(self, layout: Layout, champion: Champion) -> None:
+    def check(self, layout: Layout, live: LiveModel) -> None:
         """Raises TidelineError if the version answers otherwise than offline, or nothing says what it should answer,
         and NotReached if no worker could be asked."""
-        self._compare(layout, champion, self._ask)
+        self._compare(layout, live, self._ask)
 
-    def check_inside(self, layout: Layout, champion: Champion) -> None:
+    def check_inside(self, layout: Layout, live: LiveModel) -> None:
         """The same before anything listens: without the socket."""
 
         def ask(version: str, body: bytes) -> dict[str, Any]:
             try:
-                rows = champion.decoder.decode(body)
+                rows = live.decoder.decode(body)
             except Refusal as refusal:
                 raise TidelineError(f"{version} fails parity: it refuses {refusal.path}: {refusal.message}") from None
-            answer: dict[str, Any] = msgspec.json.decode(champion.encode(champion.predict(rows), 0, len(rows)))
+            answer: dict[str, Any] = msgspec.json.decode(live.encode(live.predict(rows), 0, len(rows)))
             return answer
 
-        self._compare(layout, champion, ask)
+        self._compare(layout, live, ask)
 
-    def _compare(self, layout: Layout, champion: Champion, ask: Callable[[str, bytes], dict[str, Any]]) -> None:
-        sample = read_parity(layout, champion.version)
-        if sample.digest != champion.bundle.digest:
-            raise TidelineError(f"{champion.version}: its parity sample is that of another bundle; offer it again")
+    def _compare(self, layout: Layout, live: LiveModel, ask: Callable[[str, bytes], dict[str, Any]]) -> None:
+        sample = read_parity(layout, live.version)
+        if sample.digest != live.bundle.digest:
+            raise TidelineError(f"{live.version}: its parity sample is that of another bundle; offer it again")
         for start, part in _split(sample, min(QUESTION_ROWS, self._max_rows)):
-            answer = ask(champion.version, msgspec.json.encode({"rows": part.rows}))
-            if answer["model"]["version"] != champion.version:
-                raise TidelineError(f"{champion.version} was asked, {answer['model']['version']} answered")
+            answer = ask(live.version, msgspec.json.encode({"rows": part.rows}))
+            if answer["model"]["version"] != live.version:
+                raise TidelineError(f"{live.version} was asked, {answer['model']['version']} answered")
             if difference := find_difference(part, answer, start):
-                raise TidelineError(f"{champion.version} fails parity: served, {difference}")
+                raise TidelineError(f"{live.version} fails parity: served, {difference}")
 
     def _ask(self, version: str, body: bytes) -> dict[str, Any]:
         headers = {

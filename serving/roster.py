@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any
 
-from serving.champion import Champion
 from serving.errors import Refusal
+from serving.live_model import LiveModel
 from tideline.predlog import Role
 
 
@@ -17,14 +17,14 @@ from tideline.predlog import Role
 class Served:
     """A version that is ready to answer, and what is told about it."""
 
-    champion: Champion
+    model: LiveModel
     description: dict[str, Any]
     api_json: bytes
 
     @property
     def identity(self) -> tuple[str, str]:
         """Version and digest."""
-        return self.champion.version, self.champion.bundle.digest
+        return self.model.version, self.model.bundle.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +35,34 @@ class Roster:
     canaries: tuple[tuple[Served, float], ...] = ()
     shadows: tuple[Served, ...] = ()
 
-    def choose(self, key: str | None) -> tuple[Champion, Role]:
+    def choose(self, key: str | None) -> tuple[LiveModel, Role]:
         """The version for a request. A sticky key is always given the same one, as long as the shares stay.
 
         A canary whose share grows keeps those whom it answered.
         """
         if self.canaries:
-            place = random.random() if key is None else find_place(self.champion.champion.version, key)
+            place = random.random() if key is None else find_place(self.champion.model.version, key)
             for served, share in self.canaries:
                 if place < share:
-                    return served.champion, "canary"
+                    return served.model, "canary"
                 place -= share
-        return self.champion.champion, "champion"
+        return self.champion.model, "champion"
 
-    def find(self, version: str) -> tuple[Champion, Role]:
+    def find(self, version: str) -> tuple[LiveModel, Role]:
         """A version that answers, by name. Raises Refusal (404)."""
         answering: list[tuple[Served, Role]] = [(self.champion, "champion")]
         answering += [(served, "canary") for served, _ in self.canaries]
         for served, role in answering:
-            if served.champion.version == version:
-                return served.champion, role
-        names = [served.champion.version for served, _ in answering]
-        task = self.champion.champion.task
+            if served.model.version == version:
+                return served.model, role
+        names = [served.model.version for served, _ in answering]
+        task = self.champion.model.task
         message = f"version {version[:60]!r} is not served; of {task} there is {', '.join(names)}"
         raise Refusal(404, "version", message, names)
 
     def with_shares(self, shares: Mapping[str, float]) -> Roster:
         """The same with other shares, by version."""
-        canaries = tuple((s, shares.get(s.champion.version, share)) for s, share in self.canaries)
+        canaries = tuple((s, shares.get(s.model.version, share)) for s, share in self.canaries)
         return replace(self, canaries=canaries)
 
     @property

@@ -16,7 +16,7 @@ from time import perf_counter
 import msgspec
 
 from serving.batcher import Turn
-from serving.champion import Champion
+from serving.live_model import LiveModel
 from serving.log import PredictionLog
 from serving.metrics import SHADOW_ROWS
 from serving.schema import Row
@@ -30,8 +30,8 @@ logger = logging.getLogger("bentoml.tideline")
 class Beside:
     """Rows that were answered: the version that did, their prediction ids, how they came, whose they are."""
 
-    answerer: Champion
-    shadows: Sequence[Champion]
+    answerer: LiveModel
+    shadows: Sequence[LiveModel]
     rows: Sequence[Row]
     ids: Sequence[str]
     route: str
@@ -72,7 +72,7 @@ class ShadowRunner:
             with self._lock:
                 self._rows -= len(beside.rows)
 
-    def _predict(self, beside: Beside, shadow: Champion) -> None:
+    def _predict(self, beside: Beside, shadow: LiveModel) -> None:
         try:
             rows = beside.rows
             if shadow.manifest.columns != beside.answerer.manifest.columns:

@@ -9,7 +9,7 @@ from time import perf_counter
 
 import msgspec
 
-from serving.champion import Champion
+from serving.live_model import LiveModel
 from tideline.predlog import NONE, Moments
 
 RUNS = 5  # of which the fastest counts: the others met something else on the machine
@@ -21,7 +21,7 @@ class Stopwatch:
     def __init__(self) -> None:
         self._sums: dict[str, tuple[int, float, float]] = {}
 
-    def measure(self, versions: Sequence[Champion]) -> None:
+    def measure(self, versions: Sequence[LiveModel]) -> None:
         """Time each on an example row of its own bundle; those without one are left out."""
         for champion in versions:
             if not champion.examples:

@@ -52,7 +52,7 @@ class Trial:
         if pointer is None or layout is None or not pointer.challengers or time.monotonic() < self._due:
             return
         start = time.monotonic()
-        self._stopwatch.measure([served.champion for served in self._versions.current.everyone])
+        self._stopwatch.measure([served.model for served in self._versions.current.everyone])
         self._judge(layout, pointer)
         # However large the log has become, one part in twenty of the time is spent on it.
         now = time.monotonic()

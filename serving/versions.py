@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from serving.champion import Champion
+from serving.live_model import LiveModel
 from serving.metrics import VersionMeter
 from serving.openapi import describe_api
 from serving.parity_check import NotReached, ParityCheck, find_token
@@ -58,15 +58,15 @@ class Versions:
         self.pointer: Pointer | None = None
         champion = self._load(*open_bundle(settings))
         if self.layout is not None and self._has_sample(champion):
-            self._check.check_inside(self.layout, champion.champion)
+            self._check.check_inside(self.layout, champion.model)
         self.current = Roster(champion)
-        self._meter.switch(None, champion.champion.model)
+        self._meter.switch(None, champion.model.byline)
 
     def describe(self) -> dict[str, Any]:
         """What GET /model answers: the champion, and who is beside it."""
         roster, pointer = self.current, self.pointer
-        shares = {s.champion.version: share for s, share in roster.canaries}
-        served = {s.champion.version for s in roster.everyone}
+        shares = {s.model.version: share for s, share in roster.canaries}
+        served = {s.model.version for s in roster.everyone}
         challengers = [
             {
                 "version": c.version,
@@ -81,10 +81,10 @@ class Versions:
         told = {"pending_error": blocked, "challengers": challengers, "router": pointer.router if pointer else "split"}
         return {**roster.champion.description, **told}
 
-    def find(self, version: str) -> Champion | None:
+    def find(self, version: str) -> LiveModel | None:
         """A version that is loaded, whether it takes traffic or not."""
         known = [*self.current.everyone, *([self._candidate] if self._candidate else [])]
-        return next((served.champion for served in known if served.champion.version == version), None)
+        return next((served.model for served in known if served.model.version == version), None)
 
     def set_shares(self, shares: Mapping[str, float]) -> None:
         """Share requests among champion and canaries by version, until the pointer is moved again."""
@@ -99,7 +99,7 @@ class Versions:
         if not any(has_changed) and not is_due:
             return
         self._retry_at = None
-        kept = f"{self.current.champion.champion.version} goes on"
+        kept = f"{self.current.champion.model.version} goes on"
         try:
             pointer = read_state(self.layout)
         except Exception as error:  # a file can be broken in ways that only its reader knows
@@ -141,34 +141,34 @@ class Versions:
         self._candidate = served
         try:
             if not may_lack_sample or self._has_sample(served):
-                self._check.check(self.layout, served.champion)
+                self._check.check(self.layout, served.model)
         finally:
             self._candidate = None
         return served
 
     def _load(self, bundle: Bundle, version: str, beside: bool = False) -> Served:
-        champion = Champion(bundle, version, self._settings.max_rows, beside)
+        champion = LiveModel(bundle, version, self._settings.max_rows, beside)
         return Served(champion, champion.describe(), msgspec.json.encode(describe_api(champion, self._settings)))
 
     def _has_sample(self, served: Served) -> bool:
         assert self.layout is not None
-        there = parity_file(self.layout, served.champion.version).exists()
+        there = parity_file(self.layout, served.model.version).exists()
         if not there:  # promoted by a tideline that kept none
-            logger.warning("%s has no parity sample: it was not compared with offline", served.champion.version)
+            logger.warning("%s has no parity sample: it was not compared with offline", served.model.version)
         return there
 
     def _switch(self, roster: Roster) -> None:
         before, self.current = self.current, roster
-        old, new = before.champion.champion, roster.champion.champion
+        old, new = before.champion.model, roster.champion.model
         if before.champion is not roster.champion:
-            self._meter.switch(old.model, new.model)
+            self._meter.switch(old.byline, new.byline)
             logger.info("%s: %s instead of %s", new.task, new.version, old.version)
-        beside = [s.champion.version for s in roster.everyone[1:] if s not in before.everyone]
+        beside = [s.model.version for s in roster.everyone[1:] if s not in before.everyone]
         if beside:
             logger.info("%s: %s beside %s", new.task, ", ".join(beside), new.version)
 
     def _note(self, version: str, error: Exception, otherwise: str, known: PendingError | None) -> PendingError:
-        self._meter.fail(self.current.champion.champion.task)
+        self._meter.fail(self.current.champion.model.task)
         now = time.monotonic()
         due = now if isinstance(error, NotReached) else now + RETRY_SECONDS
         self._retry_at = due if self._retry_at is None else min(self._retry_at, due)

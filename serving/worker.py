@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from serving.access import Access, find_keys
 from serving.asgi import Answer
 from serving.batcher import Batcher, Share, Turn
-from serving.champion import Champion
 from serving.errors import Refusal, UnanswerableRow
+from serving.live_model import LiveModel
 from serving.log import PredictionLog, find_store, refuse_unlogged
 from serving.metrics import CANARY_FAILURES, LogMeter, ModelMeter, RequestMeter, forget_dead_workers
 from serving.parity_check import HEADER, read_question, refuse_absent
@@ -77,7 +77,7 @@ class Worker:
         return self.log is None or self.log.takes_records
 
     async def answer(
-        self, request: Request, answer: Callable[[Champion, Turn], Awaitable[Answer]], version: str | None = None
+        self, request: Request, answer: Callable[[LiveModel, Turn], Awaitable[Answer]], version: str | None = None
     ) -> Answer:
         """What `answer` makes of the version that this request is given to, or of the `version` that it names.
 
@@ -107,7 +107,7 @@ class Worker:
             raise
         except Exception as other:
             error = other
-        instead = self.versions.current.champion.champion
+        instead = self.versions.current.champion.model
         told = await answer(instead, Turn(instead, "champion", turn.key))
         # The champion could answer it, so it was not the request's fault.
         self.outcomes.attempts[instead.version] += 1
@@ -129,12 +129,12 @@ class Worker:
         except TidelineError as error:
             raise refuse_unlogged(error) from error
         roster = self.versions.current
-        if roster.shadows and share.ids is not None and isinstance(turn.model, Champion):
-            shadows = [served.champion for served in roster.shadows]
+        if roster.shadows and share.ids is not None and isinstance(turn.model, LiveModel):
+            shadows = [served.model for served in roster.shadows]
             self._shadows.offer(Beside(turn.model, shadows, rows, share.ids, route, turn.key))
         return share
 
-    def _choose(self, request: Request, version: str | None) -> tuple[Champion, Turn]:
+    def _choose(self, request: Request, version: str | None) -> tuple[LiveModel, Turn]:
         key = question = b""
         for name, value in request.scope["headers"]:
             if name == b"x-sticky-key":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.champion import Champion
+from serving.live_model import LiveModel
 from serving.openapi.bulk import describe_answers, describe_bodies
 from serving.openapi.explain import describe_explain, describe_explanations
 from serving.openapi.labels import KEY, describe_feedback, describe_labels
@@ -32,9 +32,9 @@ _REASONS = {
 }
 
 
-def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
+def describe_api(live: LiveModel, settings: Settings) -> dict[str, Any]:
     """The document that /openapi.json serves."""
-    manifest = champion.manifest
+    manifest = live.manifest
     simulated = (
         "**Trained on simulated data: not for real decisions.** " if manifest.provenance.get("simulated") else ""
     )
@@ -56,7 +56,7 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": manifest.title,
-            "version": champion.version,
+            "version": live.version,
             "description": f"{simulated}Model {manifest.model}, built {manifest.created}. "
             f"At most {settings.max_rows} rows and {settings.max_body_bytes} bytes in a request.",
         },
@@ -72,17 +72,17 @@ def describe_api(champion: Champion, settings: Settings) -> dict[str, Any]:
             "/livez": {"get": _get("livez", "Is the process alive?", _text("It is", "text/plain"))},
             "/readyz": {"get": _get("readyz", "Is it ready to predict?", _text("It is", "text/plain"))},
             "/metrics": {"get": _get("metrics", "Prometheus metrics", _text("Metrics", "text/plain"))},
-            **describe_v2(champion, settings, _REASONS),
+            **describe_v2(live, settings, _REASONS),
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
             "schemas": {
-                "Row": _row(champion),
-                "PredictRequest": _request(champion, settings),
-                "PredictResponse": _response(champion, settings),
-                **describe_explanations(champion, settings),
+                "Row": _row(live),
+                "PredictRequest": _request(live, settings),
+                "PredictResponse": _response(live, settings),
+                **describe_explanations(live, settings),
                 **(describe_labels(settings) if settings.log else {}),
-                **describe_v2_schemas(champion, settings),
+                **describe_v2_schemas(live, settings),
                 **(describe_version_schemas() if has_registry(settings) else {}),
                 "Model": _MODEL,
                 "Challenger": CHALLENGER,
@@ -130,34 +130,34 @@ _ERROR: dict[str, Any] = {
 }
 
 
-def _row(champion: Champion) -> dict[str, Any]:
-    columns = champion.manifest.columns
+def _row(live: LiveModel) -> dict[str, Any]:
+    columns = live.manifest.columns
     return {
         "type": "object",
         "additionalProperties": False,
         "required": [c.name for c in columns if not c.nullable],
         "properties": {c.name: describe_schema(c) for c in columns},
-        **({"examples": champion.examples} if champion.examples else {}),
+        **({"examples": live.examples} if live.examples else {}),
     }
 
 
-def _request(champion: Champion, settings: Settings) -> dict[str, Any]:
+def _request(live: LiveModel, settings: Settings) -> dict[str, Any]:
     rows = {"type": "array", "minItems": 1, "maxItems": settings.max_rows, "items": _ref("Row")}
     return {
         "type": "object",
         "additionalProperties": False,
         "required": ["rows"],
         "properties": {"rows": rows},
-        **({"examples": [{"rows": champion.examples[:1]}]} if champion.examples else {}),
+        **({"examples": [{"rows": live.examples[:1]}]} if live.examples else {}),
     }
 
 
-def _response(champion: Champion, settings: Settings) -> dict[str, Any]:
-    manifest = champion.manifest
+def _response(live: LiveModel, settings: Settings) -> dict[str, Any]:
+    manifest = live.manifest
     model = {
         "type": "object",
-        "required": list(champion.model),
-        "properties": {k: {"type": "string"} for k in champion.model},
+        "required": list(live.byline),
+        "properties": {k: {"type": "string"} for k in live.byline},
     }
     number = {"type": "number"}
     levels = [f"{i.level:g}" for i in manifest.intervals]

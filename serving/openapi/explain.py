@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.champion import Champion
 from serving.explain import SAMPLES_SCHEMA, SEED_SCHEMA
+from serving.live_model import LiveModel
 from serving.openapi.labels import KEY
 from serving.settings import Settings
 
@@ -29,9 +29,9 @@ def describe_explain(errors: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def describe_explanations(champion: Champion, settings: Settings) -> dict[str, Any]:
+def describe_explanations(live: LiveModel, settings: Settings) -> dict[str, Any]:
     """The schemas of its request and of its answer."""
-    manifest = champion.manifest
+    manifest = live.manifest
     names = [c.name for c in manifest.columns]
     rows = {"type": "array", "minItems": 1, "maxItems": settings.max_explain_rows}
     classes = {"type": "string", "enum": list(manifest.classes)}
@@ -49,7 +49,7 @@ def describe_explanations(champion: Champion, settings: Settings) -> dict[str, A
         "errors": {**by_column, "description": "Standard error of each attribution"},
         "gap": {**number, "description": "prediction - base - sum of attributions: rounding alone"},
     }
-    model = {"type": "object", "required": list(champion.model), "additionalProperties": {"type": "string"}}
+    model = {"type": "object", "required": list(live.byline), "additionalProperties": {"type": "string"}}
     answer = {
         "model": model,
         "unit": {"type": "string", "description": "Unit of predictions, attributions and errors"},
@@ -63,7 +63,7 @@ def describe_explanations(champion: Champion, settings: Settings) -> dict[str, A
         "seed": {**SEED_SCHEMA, "description": "Another seed, another draw"},
         **({"class": chosen} if manifest.classes else {}),
     }
-    example = {"examples": [{"rows": champion.examples[:1]}]} if champion.examples else {}
+    example = {"examples": [{"rows": live.examples[:1]}]} if live.examples else {}
     return {
         "ExplainRequest": {
             "type": "object",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serving.champion import Champion
+from serving.live_model import LiveModel
 from serving.openapi.labels import KEY
 from serving.settings import Settings
 from serving.v2.metadata import describe_model
@@ -19,7 +19,7 @@ _BINARY = (
 )
 
 
-def describe_v2(champion: Champion, settings: Settings, reasons: dict[int, str]) -> dict[str, Any]:
+def describe_v2(live: LiveModel, settings: Settings, reasons: dict[int, str]) -> dict[str, Any]:
     """All paths below /v2; `reasons` say in words what a status means."""
     errors = {status: _error(text) for status, text in reasons.items()}
     paths: dict[str, Any] = {
@@ -27,8 +27,8 @@ def describe_v2(champion: Champion, settings: Settings, reasons: dict[int, str])
         "/v2/health/live": {"get": _get("v2_live", "Is the process alive?", "V2State", errors)},
         "/v2/health/ready": {"get": _get("v2_ready", "Is it ready to predict?", "V2State", errors, 503)},
     }
-    name = _parameter("name", champion.task)
-    version = _parameter("version", champion.version)
+    name = _parameter("name", live.task)
+    version = _parameter("version", live.version)
     for place, suffix, names in (
         ("/v2/models/{name}", "", [name]),
         ("/v2/models/{name}/versions/{version}", "_version", [name, version]),
@@ -41,15 +41,15 @@ def describe_v2(champion: Champion, settings: Settings, reasons: dict[int, str])
     return paths
 
 
-def describe_v2_schemas(champion: Champion, settings: Settings) -> dict[str, Any]:
+def describe_v2_schemas(live: LiveModel, settings: Settings) -> dict[str, Any]:
     """The components that those paths refer to."""
-    manifest = champion.manifest
+    manifest = live.manifest
     text, anything = {"type": "string"}, {"type": "object"}
     outputs = [output.name for output in list_outputs(manifest, settings.log)]
     wanted = {"name": {"type": "string", "enum": outputs}, "parameters": anything}
     shape = {"type": "array", "items": {"type": "integer", "minimum": 0}}
     answered = {"name": text, "datatype": text, "shape": shape, "data": {"type": "array"}, "parameters": anything}
-    model = describe_model(champion, settings.log)
+    model = describe_model(live, settings.log)
     return {
         "V2Server": _object({"name": text, "version": text, "extensions": {"type": "array", "items": text}}),
         "V2State": {"type": "object"},

@@ -11,9 +11,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from serving.asgi import BODY_SHARE, Answer, Disconnected, read_json
-from serving.champion import Champion
 from serving.errors import Refusal, UnanswerableRow
 from serving.explain import Explainer, Explanation, GivenUp, Question
+from serving.live_model import LiveModel
 from serving.routing import Request, Route
 from serving.worker import Worker
 
@@ -27,7 +27,7 @@ class ExplainRoutes:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._explainers: WeakKeyDictionary[Champion, Explainer] = WeakKeyDictionary()
+        self._explainers: WeakKeyDictionary[LiveModel, Explainer] = WeakKeyDictionary()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="explain")
         self._waiting = 0
         self.routes = [Route("/explain", "POST", self._explain, needs="predict")]
@@ -35,7 +35,7 @@ class ExplainRoutes:
     async def _explain(self, request: Request) -> Answer:
         settings = self._worker.settings
         body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
-        explainer = await self._find_explainer(self._worker.versions.current.champion.champion)
+        explainer = await self._find_explainer(self._worker.versions.current.champion.model)
         asked = explainer.decode(body)
         if self._waiting >= WAITING:
             message = f"{self._waiting} explanations are under way already; try again later"
@@ -71,12 +71,12 @@ class ExplainRoutes:
             if not work.done() and not work.cancel():
                 work.add_done_callback(_forget)
 
-    async def _find_explainer(self, champion: Champion) -> Explainer:
-        found = self._explainers.get(champion)
+    async def _find_explainer(self, live: LiveModel) -> Explainer:
+        found = self._explainers.get(live)
         if found is None:
             limit = self._worker.settings.max_explain_rows
-            found = await asyncio.get_running_loop().run_in_executor(None, Explainer, champion, limit)
-            self._explainers[champion] = found
+            found = await asyncio.get_running_loop().run_in_executor(None, Explainer, live, limit)
+            self._explainers[live] = found
         return found
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from serving.asgi import JSON, Answer, read_body
 from serving.batcher import Share, Turn
-from serving.champion import Champion
 from serving.columnar.media import ARROW, FORMATS, choose_format
+from serving.live_model import LiveModel
 from serving.routing import Request, Route
 from serving.schema import Row
 from serving.worker import Worker
@@ -27,36 +27,36 @@ class PredictRoutes:
         )
         accepted = choose_format(request.header(b"accept"))
 
-        async def answer(champion: Champion, turn: Turn) -> Answer:
+        async def answer(live: LiveModel, turn: Turn) -> Answer:
             if media == JSON:
-                rows: Sequence[Row] = champion.decoder.decode(body)
+                rows: Sequence[Row] = live.decoder.decode(body)
             else:
-                rows = await self._worker.run_aside(_read_columns, champion, media, body)
+                rows = await self._worker.run_aside(_read_columns, live, media, body)
             share = await self._worker.predict(turn, rows, "/predict", request.arrived)
             if accepted == JSON:
-                content = champion.encode(share.answers, share.start, share.stop, share.ids)
-                return Answer(200, content, version=champion.version)
-            return await self._worker.run_aside(_write_columns, champion, accepted, share)
+                content = live.encode(share.answers, share.start, share.stop, share.ids)
+                return Answer(200, content, version=live.version)
+            return await self._worker.run_aside(_write_columns, live, accepted, share)
 
         return await self._worker.answer(request, answer)
 
 
-def _read_columns(champion: Champion, media: str, body: bytes) -> Sequence[Row]:
+def _read_columns(live: LiveModel, media: str, body: bytes) -> Sequence[Row]:
     from serving.columnar.read import (  # here: a server that is asked for neither starts faster
         PLACES,
         read_arrow,
         read_csv,
     )
 
-    columns, limit = champion.decoder.columns, champion.decoder.max_rows
+    columns, limit = live.decoder.columns, live.decoder.max_rows
     given = read_arrow(body, columns, limit) if media == ARROW else read_csv(body, columns)
-    return champion.take_columns(given, PLACES)
+    return live.take_columns(given, PLACES)
 
 
-def _write_columns(champion: Champion, media: str, share: Share) -> Answer:
+def _write_columns(live: LiveModel, media: str, share: Share) -> Answer:
     from serving.columnar.write import write_arrow, write_csv
 
-    answers, names, model = share.answers.cut(share.start, share.stop), champion.manifest.classes, champion.model
+    answers, names, model = share.answers.cut(share.start, share.stop), live.manifest.classes, live.byline
     arrow = media == ARROW
     content = write_arrow(answers, names, share.ids, model) if arrow else write_csv(answers, names, share.ids)
-    return Answer(200, content, media, {f"x-model-{key}": value for key, value in model.items()}, champion.version)
+    return Answer(200, content, media, {f"x-model-{key}": value for key, value in model.items()}, live.version)

@@ -8,8 +8,8 @@ import msgspec
 
 from serving.asgi import JSON, Answer, read_body
 from serving.batcher import Turn
-from serving.champion import INLINE_ROWS, Champion
 from serving.errors import Refusal
+from serving.live_model import INLINE_ROWS, LiveModel
 from serving.routing import Request, Route
 from serving.schema import Row
 from serving.v2.metadata import SERVER, describe_model
@@ -51,13 +51,13 @@ class V2Routes:
         return Answer(200, b'{"ready":true}')
 
     async def _describe_model(self, request: Request) -> Answer:
-        champion = self._find(request)
-        return Answer(200, msgspec.json.encode(describe_model(champion, self._worker.log is not None)))
+        live = self._find(request)
+        return Answer(200, msgspec.json.encode(describe_model(live, self._worker.log is not None)))
 
     async def _show_model_ready(self, request: Request) -> Answer:
-        champion = self._find(request)
+        live = self._find(request)
         self._check_ready()
-        return Answer(200, msgspec.json.encode({"name": champion.task, "ready": True}))
+        return Answer(200, msgspec.json.encode({"name": live.task, "ready": True}))
 
     async def _infer(self, request: Request) -> Answer:
         worker, settings = self._worker, self._worker.settings
@@ -68,27 +68,25 @@ class V2Routes:
         length = request.header(b"inference-header-content-length")
         is_small = len(body) <= _INLINE_BYTES
 
-        async def answer(champion: Champion, turn: Turn) -> Answer:
-            asked, rows = (
-                _read(champion, body, length) if is_small else await worker.run_aside(_read, champion, body, length)
-            )
-            chosen = choose_outputs(asked, list_outputs(champion.manifest, worker.log is not None))
+        async def answer(live: LiveModel, turn: Turn) -> Answer:
+            asked, rows = _read(live, body, length) if is_small else await worker.run_aside(_read, live, body, length)
+            chosen = choose_outputs(asked, list_outputs(live.manifest, worker.log is not None))
             share = await worker.predict(turn, rows, LOGGED_AS, request.arrived)
             answers = share.answers.cut(share.start, share.stop)
-            whole = champion.manifest, champion.version, asked, chosen, answers, share.ids
+            whole = live.manifest, live.version, asked, chosen, answers, share.ids
             return (
                 write_response(*whole) if len(rows) <= INLINE_ROWS else await worker.run_aside(write_response, *whole)
             )
 
         return await worker.answer(request, answer, request.names.get("version"))
 
-    def _find(self, request: Request) -> Champion:
+    def _find(self, request: Request) -> LiveModel:
         self._check_name(request)
         roster, version = self._worker.versions.current, request.names.get("version")
-        return roster.champion.champion if version is None else roster.find(version)[0]
+        return roster.champion.model if version is None else roster.find(version)[0]
 
     def _check_name(self, request: Request) -> None:
-        name, task = request.names["name"], self._worker.versions.current.champion.champion.task
+        name, task = request.names["name"], self._worker.versions.current.champion.model.task
         if name != task:
             raise Refusal(404, "model", f"there is no model {name[:60]!r}; {task} is served", [task])
 
@@ -97,6 +95,6 @@ class V2Routes:
             raise Refusal(503, "", "predictions cannot be logged now; come again", None, {"retry-after": "1"})
 
 
-def _read(champion: Champion, body: bytes, length: str) -> tuple[InferRequest, Sequence[Row]]:
+def _read(live: LiveModel, body: bytes, length: str) -> tuple[InferRequest, Sequence[Row]]:
     request, sent = read_request(body, length)
-    return request, champion.take_columns(read_columns(request, sent, champion.decoder.columns), PLACES)
+    return request, live.take_columns(read_columns(request, sent, live.decoder.columns), PLACES)

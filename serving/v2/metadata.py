@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import tideline
-from serving.champion import Champion
+from serving.live_model import LiveModel
 from serving.v2.response import list_outputs
 
 SERVER = {"name": "tideline", "version": tideline.__version__, "extensions": ["binary_tensor_data"]}
 
 
-def describe_model(champion: Champion, logged: bool) -> dict[str, Any]:
+def describe_model(live: LiveModel, logged: bool) -> dict[str, Any]:
     """Inputs and outputs with datatypes; -1 stands for the number of rows."""
-    manifest = champion.manifest
+    manifest = live.manifest
     inputs = [
         {"name": c.name, "datatype": "BYTES" if c.kind in ("category", "date") else "FP64", "shape": [-1]}
         for c in manifest.columns
@@ -24,7 +24,7 @@ def describe_model(champion: Champion, logged: bool) -> dict[str, Any]:
     ]
     return {
         "name": manifest.task,
-        "versions": [champion.version],
+        "versions": [live.version],
         "platform": "onnxruntime_onnx",
         "inputs": inputs,
         "outputs": outputs,

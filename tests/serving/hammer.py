@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from tests.serving.real_server import RealServer, workers_of
 from tests.serving.small_bundle import ROW
+from tests.wait import wait_for
 
 
 @dataclass(frozen=True)
@@ -84,3 +86,14 @@ class Hammer:
 
     def _choose_row(self, number: int) -> dict[str, Any]:
         return {**ROW, "rooms": 1 + number % 1000} if self.row is None else self.row
+
+
+def kill_two_workers(server: RealServer, hammer: Hammer) -> None:
+    """Two workers of two are killed under load, one after the other has come back; then the load goes on."""
+    for _ in range(2):
+        seen = len(hammer.answered)
+        wait_for(lambda seen=seen: len(hammer.answered) > seen + 200)
+        victim = workers_of(server)[0]
+        victim.kill()
+        wait_for(lambda victim=victim: victim.pid not in {w.pid for w in workers_of(server)})
+        wait_for(lambda: len(workers_of(server)) == 2)

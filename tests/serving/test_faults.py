@@ -14,7 +14,7 @@ import pytest
 
 from tests.predlog.postgres import PostgresServer
 from tests.predlog.samples import stored_ids
-from tests.serving.hammer import Hammer
+from tests.serving.hammer import Hammer, kill_two_workers
 from tests.serving.real_server import RealServer, workers_of
 from tests.serving.small_bundle import ROW
 from tests.wait import wait_for
@@ -70,13 +70,7 @@ def statuses_since(hammer: Hammer, start: int) -> set[int]:
 def test_a_worker_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path) -> None:
     with serve(regression_bundle, tmp_path, TIDELINE_SERVING_WORKERS="2") as server:
         with Hammer(server.port) as hammer:
-            for _ in range(2):
-                seen = len(hammer.answered)
-                wait_for(lambda seen=seen: len(hammer.answered) > seen + 200)
-                victim = workers_of(server)[0]
-                victim.kill()
-                wait_for(lambda victim=victim: victim.pid not in {w.pid for w in workers_of(server)})
-                wait_for(lambda: len(workers_of(server)) == 2)
+            kill_two_workers(server, hammer)
             seen = len(hammer.answered)
             wait_for(lambda: len(hammer.answered) > seen + 200)
         wait_for(lambda: pids_of_gauges(tmp_path) == {str(w.pid) for w in workers_of(server)})

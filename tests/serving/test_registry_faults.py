@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.killed_promotion import KILLER, STEPS
-from tests.serving.hammer import Hammer
-from tests.serving.real_server import RealServer, clean_environment, workers_of
+from tests.serving.hammer import Hammer, kill_two_workers
+from tests.serving.real_server import RealServer, clean_environment
 from tests.serving.toy_registry import ToyRegistry
 from tests.small_registry import PARAMS, build_template, offer
 from tests.small_task import RENT, ROOT, ship, write_project
@@ -165,13 +165,7 @@ def test_a_worker_is_killed_during_a_trial(tmp_path: Path) -> None:
     with RealServer(["--task", "toy"], tmp_path, TIDELINE_SERVING_WORKERS="2") as server:
         with Hammer(server.port) as hammer:
             wait_for(lambda: {canary} <= {t.version for t in hammer.answered})
-            for _ in range(2):
-                seen = len(hammer.answered)
-                wait_for(lambda seen=seen: len(hammer.answered) > seen + 200)
-                victim = workers_of(server)[0]
-                victim.kill()
-                wait_for(lambda victim=victim: victim.pid not in {w.pid for w in workers_of(server)})
-                wait_for(lambda: len(workers_of(server)) == 2)
+            kill_two_workers(server, hammer)
             seen = len(hammer.answered)
             wait_for(lambda: canary in {t.version for t in hammer.answered[seen:]})
         assert hammer.broken and {t.status for t in hammer.told} == {200}

@@ -9,10 +9,10 @@ import msgspec
 from numpy.typing import NDArray
 
 from serving.answers import Answers
-from serving.aside import run_aside
 from serving.columnar.batch import ColumnBatch
 from serving.columnar.checks import ColumnTaker, Places
 from serving.errors import Refusal, UnanswerableRow
+from serving.low_priority import run_low_priority
 from serving.schema import Row, RowDecoder
 from tideline.bundle import Bundle
 from tideline.column_rules import as_number, describe_schema, to_date
@@ -24,7 +24,7 @@ INLINE_ROWS = 64  # a larger request leaves the event loop, so that probes and s
 _ENCODER = msgspec.json.Encoder()
 
 
-class Champion:
+class LiveModel:
     """A bundle that is ready to answer. Safe to call from several threads.
 
     beside: whether others answer meanwhile, and are not to notice. Raises TidelineError if the bundle is broken.
@@ -36,9 +36,9 @@ class Champion:
         self.task = self.manifest.task
         self.decoder = RowDecoder(self.manifest.columns, max_rows)
         self._taker = ColumnTaker(self.manifest.columns, max_rows)
-        self.model = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
+        self.byline = {"task": self.manifest.task, "name": self.manifest.model, "version": self.version}
         self.examples = [row for row in _find_examples(self.bundle) if self._is_taken(row)][:3]
-        self.predictor = run_aside(self._open_predictor) if beside else self._open_predictor()
+        self.predictor = run_low_priority(self._open_predictor) if beside else self._open_predictor()
         if self.examples:
             self.predict(
                 self.decoder.decode(_ENCODER.encode({"rows": self.examples[:1]}))
@@ -68,7 +68,7 @@ class Champion:
 
     def encode(self, answers: Answers, start: int, stop: int, ids: Sequence[str] | None = None) -> bytes:
         """The body of the answer to the request whose rows stand from `start` to `stop`; `ids` are its rows'."""
-        body: dict[str, Any] = {"model": self.model}
+        body: dict[str, Any] = {"model": self.byline}
         if ids is not None:
             body["prediction_ids"] = ids
         body["predictions"] = answers.predictions[start:stop]

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 NICE = 10  # more than the server itself
 
 
-def run_aside(compute: Callable[[], Result]) -> Result:
+def run_low_priority(compute: Callable[[], Result]) -> Result:
     """What `compute` returns or raises. Use it for what holds the interpreter's lock for moments only: while a thread
     of low priority holds it, the event loop waits for a core as long as that thread does."""
     done: Future[Result] = Future()
