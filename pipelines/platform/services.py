@@ -69,7 +69,7 @@ def list_services(root: Path, tasks: Sequence[str], ports: Mapping[str, int]) ->
             Service(
                 name, f"Prediction service of {task}",
                 _python("serving", "--task", task, "--host", HOST, "--port", str(ports[name])),
-                probe=_ask_http(ports[name], "/readyz"), url=url,
+                probe=ask_http(ports[name], "/readyz"), url=url,
                 links={"API": f"{url}/docs", "metrics": f"{url}/metrics"}, environment={"TIDELINE_HOME": str(root)},
             )
         )  # fmt: skip
@@ -79,7 +79,7 @@ def list_services(root: Path, tasks: Sequence[str], ports: Mapping[str, int]) ->
             "evidently", "Evidently: drift reports over time",
             _python("evidently.cli", "ui", "--workspace", str(workspace), "--host", HOST, "--port",
                     str(ports["evidently"])),
-            probe=_ask_http(ports["evidently"], "/api/projects"), url=_url(ports["evidently"]),
+            probe=ask_http(ports["evidently"], "/api/projects"), url=_url(ports["evidently"]),
         )
     )  # fmt: skip
     return found
@@ -109,7 +109,8 @@ def _url(port: int) -> str:
     return f"http://{HOST}:{port}"
 
 
-def _ask_http(port: int, path: str) -> Probe:
+def ask_http(port: int, path: str) -> Probe:
+    """The probe of a service that answers GET with 200."""
     return lambda started: _ask(port, path)
 
 

@@ -67,10 +67,9 @@ class Keeper:
             failures = 1 if time.monotonic() - began > STEADY_SECONDS else failures + 1
             pause = min(LONGEST_PAUSE, 2.0 ** (failures - 1))
             said = _last_line(self.log)
-            self._set(
-                "down", f"ended with code {code}, starts again within {pause:g} s" + (f": {said}" if said else "")
-            )
-            self._tell(f"ended with code {code}, starts again in {pause:g} s; {self.log} ends with: {said}")
+            what = f"ended with code {code}, starts again within {pause:g} s"
+            self._set("down", f"{what}: {said}" if said else what)
+            self._tell(f"{what}; {self.log} ends with: {said}")
             self._stopping.wait(pause)
         self._set("stopped", "")
 
@@ -97,10 +96,8 @@ class Keeper:
             if not wrong:
                 if state != "ready":
                     self._set("ready", "", process.pid)
-                    place = f" on {self.service.url}" if self.service.url else ""
-                    self._tell(
-                        f"ready after {time.monotonic() - began:.1f} s{place}" if state == "starting" else "ready"
-                    )
+                    took = f"ready after {time.monotonic() - began:.1f} s  {self.service.url}"
+                    self._tell(took if state == "starting" else "ready again")
             elif state == "starting":
                 self._set("starting", wrong, process.pid)
                 if not told and time.monotonic() - began > SLOW_SECONDS:
