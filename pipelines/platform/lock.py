@@ -31,7 +31,7 @@ class Holder:
     def is_alive(self) -> bool:
         """Whether that process is there; its number may have gone to another after a restart of the machine, so ask
         only about a lock that is held."""
-        return psutil.pid_exists(self.pid)
+        return bool(psutil.pid_exists(self.pid))
 
 
 @contextmanager
