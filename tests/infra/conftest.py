@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-from tests.serving.conftest import following, registry, regression_bundle  # noqa: F401, fixtures
+from tests.serving.conftest import following, registry, regression_bundle, server  # noqa: F401, fixtures

@@ -64,6 +64,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_a_server_runs_on_them_alone(python: Path, regression_bundle: Bundle, tmp_path: Path) -> None:
     probe = "import importlib.util as u; print([n for n in ('pandas', 'torch', 'bentoml') if u.find_spec(n)])"
     told = subprocess.run([python, "-c", probe], env={}, capture_output=True, text=True, check=True)
