@@ -60,7 +60,7 @@ def run_platform(root: Path, named: Sequence[str], chosen: dict[str, int]) -> No
     with hold_platform(root, address) as lock:
         check_ports(ports)
         (root / "reports" / "evidently").mkdir(parents=True, exist_ok=True)
-        supervisor = Supervisor(list_services(root, tasks, ports), root, lock, say)
+        supervisor = Supervisor(list_services(root, tasks, ports, named), root, lock, say)
         if not has_deployments():
             say("deployments        none: there is no pipelines/deployments.py")
         with PageServer(ports["page"], root, list(tasks), supervisor):

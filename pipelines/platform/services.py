@@ -39,8 +39,11 @@ class Service:
     grace: float = 15.0
 
 
-def list_services(root: Path, tasks: Sequence[str], ports: Mapping[str, int]) -> list[Service]:
-    """All services of a project. `ports` has one for each of `list_names`; `tasks` have a champion."""
+def list_services(
+    root: Path, tasks: Sequence[str], ports: Mapping[str, int], named: Sequence[str] = ()
+) -> list[Service]:
+    """All services of a project. `ports` is what `choose_ports` gave; `tasks` have a champion. Flows are scheduled for
+    the tasks that are `named`, or else for all of params.yaml."""
     prefect = _url(ports["prefect"])
     flows = {
         "PREFECT_HOME": str(root / ".tideline" / "prefect"),
@@ -57,7 +60,7 @@ def list_services(root: Path, tasks: Sequence[str], ports: Mapping[str, int]) ->
     if has_deployments():
         found.append(
             Service(
-                "deployments", "Deployments: what starts the scheduled flows", _python("pipelines.deployments"),
+                "deployments", "Deployments: what starts the scheduled flows", _python("pipelines.deployments", *(word for task in named for word in ("--task", task))),
                 probe=lambda started: _ask_deployments(ports["prefect"], started), url=f"{prefect}/deployments",
                 environment=flows, needs=("prefect",), grace=20.0,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 from tideline.champion import read_manifest
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
-from tideline.monitor import list_history
 from tideline.pointer import read_pointer
 from tideline.predlog import Store, store_url
 
@@ -62,16 +62,18 @@ def _describe_champion(layout: Layout) -> dict[str, Any]:
 
 
 def _describe_verdict(layout: Layout) -> dict[str, Any] | None:
-    """None if the monitor has not judged yet."""
+    """None if the monitor has not judged yet. Read from the store itself: the monitor would load its statistics."""
     with Store(store_url(layout.root)) as store:
         file = store.database.file
         if file is not None and not file.exists():
             return None
-        verdicts = list_history(store, layout.task, limit=1)
+        verdicts = store.list_verdicts(layout.task, limit=1)
     if not verdicts:
         return None
     last = verdicts[0]
-    breaches = [{"subject": c.subject, "test": c.test, "alarm": c.alarm} for c in last.breaches[:5]]
+    breached = [check for check in json.loads(last.verdict)["checks"] if check["breached"]]
+    breached.sort(key=lambda check: not check["alarm"])
     return {
-        "status": last.status, "version": last.version, "judged": last.judged, "rows": last.rows, "breaches": breaches,
+        "status": last.status, "version": last.version, "judged": last.judged, "rows": last.rows,
+        "breaches": [{name: check[name] for name in ("subject", "test", "alarm")} for check in breached[:5]],
     }  # fmt: skip
