@@ -45,6 +45,7 @@ def list_services(
     """All services of a project. `ports` is what `choose_ports` gave; `tasks` have a champion. Flows are scheduled for
     the tasks that are `named`, or else for all of params.yaml."""
     prefect = _url(ports["prefect"])
+    chosen = [word for task in named for word in ("--task", task)]
     flows = {
         "PREFECT_HOME": str(root / ".tideline" / "prefect"),
         "PREFECT_API_URL": f"{prefect}/api",
@@ -60,7 +61,7 @@ def list_services(
     if has_deployments():
         found.append(
             Service(
-                "deployments", "Deployments: what starts the scheduled flows", _python("pipelines.deployments", *(word for task in named for word in ("--task", task))),
+                "deployments", "Deployments: what starts the scheduled flows", _python("pipelines.deployments", *chosen),
                 probe=lambda started: _ask_deployments(ports["prefect"], started), url=f"{prefect}/deployments",
                 environment=flows, needs=("prefect",), grace=20.0,
             )
