@@ -61,7 +61,7 @@ def list_services(
     if has_deployments():
         found.append(
             Service(
-                "deployments", "Deployments: what starts the scheduled flows", _python("pipelines.deployments", *chosen),
+                "deployments", "Deployments: what starts flows on schedule", _python("pipelines.deployments", *chosen),
                 probe=lambda started: _ask_deployments(ports["prefect"], started), url=f"{prefect}/deployments",
                 environment=flows, needs=("prefect",), grace=20.0,
             )
