@@ -66,10 +66,12 @@ def run_platform(root: Path, named: Sequence[str], chosen: dict[str, int]) -> No
         with PageServer(ports["page"], root, list(tasks), supervisor):
             say(f"page               {address}   logs in {root / FOLDER}")
             supervisor.start()
-            _say_when_ready(supervisor, stopping, address)
-            stopping.wait()
-            say("stopping           (what runs is finished first)")
-            supervisor.stop()
+            try:
+                _say_when_ready(supervisor, stopping, address)
+                stopping.wait()
+                say("stopping           (what runs is finished first)")
+            finally:  # the terminal may be gone
+                supervisor.stop()
     say("stopped            nothing of it runs any more")
 
 

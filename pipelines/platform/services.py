@@ -16,6 +16,13 @@ from pipelines.platform.ports import HOST
 
 PORTS = {"page": 4000, "prefect": 4200, "evidently": 8000}
 FIRST_SERVING_PORT = 3000
+# Nobody is told what runs here.
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "BENTOML_DO_NOT_TRACK": "True",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
 _TIMEOUT = 3.0  # seconds that a probe waits for its answer
 _POLL_SECONDS = 60.0  # within which a deployment must have been asked for, as Prefect itself judges
 
@@ -49,7 +56,6 @@ def list_services(
     flows = {
         "PREFECT_HOME": str(root / ".tideline" / "prefect"),
         "PREFECT_API_URL": f"{prefect}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     }
     found = [
         Service(

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipelines.platform import guard
 from pipelines.platform.lock import FOLDER
-from pipelines.platform.services import Service
+from pipelines.platform.services import QUIET, Service
 
 State = Literal["waiting", "starting", "ready", "failing", "down", "stopped"]
 
@@ -89,7 +89,7 @@ class Keeper:
         began, started, told = time.monotonic(), time.time(), False
         self._set("starting", "", process.pid)
         while process.poll() is None and not self._stopping.is_set():
-            wrong = self.service.probe(started)
+            wrong = self._look(started)
             state = self.condition.state
             if process.poll() is not None:
                 break
@@ -113,6 +113,13 @@ class Keeper:
         process.stdin.close()  # which tells the guard to stop
         return process.wait()
 
+    def _look(self, started: float) -> str:
+        """What is wrong with the service; a look that fails is a thing to be seen, and no reason to leave it alone."""
+        try:
+            return self.service.probe(started)
+        except Exception as error:
+            return f"cannot be asked: {error!r}"
+
     def _open(self) -> subprocess.Popen[bytes]:
         if self.log.exists() and self.log.stat().st_size > LARGE_LOG:
             self.log.replace(self.log.with_suffix(".log.1"))
@@ -122,7 +129,7 @@ class Keeper:
             log.flush()
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=self._root,
-                env={**os.environ, **self.service.environment, "PYTHONUNBUFFERED": "1"}, pass_fds=(self._lock,),
+                env={**os.environ, **QUIET, **self.service.environment, "PYTHONUNBUFFERED": "1"}, pass_fds=(self._lock,),
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops the services in order
             )  # fmt: skip
 
@@ -146,8 +153,8 @@ class Supervisor:
     """All services of a platform. `lock`: the descriptor that they hold as long as one of them runs."""
 
     def __init__(self, services: Sequence[Service], root: Path, lock: int, say: Callable[[str], None]) -> None:
-        self._stopping = threading.Event()
-        self.keepers = [Keeper(service, root, lock, say, self._stopping) for service in services]
+        self._stopping, self._saying, self._say = threading.Event(), threading.Lock(), say
+        self.keepers = [Keeper(service, root, lock, self._tell, self._stopping) for service in services]
         named = {keeper.service.name: keeper for keeper in self.keepers}
         for keeper in self.keepers:
             keeper.needs = [named[name] for name in keeper.service.needs]
@@ -169,6 +176,11 @@ class Supervisor:
         self._stopping.set()
         for keeper in self.keepers:
             keeper.join()
+
+    def _tell(self, text: str) -> None:
+        """One line at a time."""
+        with self._saying:
+            self._say(text)
 
 
 def _last_line(log: Path) -> str:
