@@ -16,8 +16,9 @@ from pipelines.platform.ports import HOST
 
 PORTS = {"page": 4000, "prefect": 4200, "evidently": 8000}
 FIRST_SERVING_PORT = 3000
-# Nobody is told what runs here.
-QUIET = {
+# Nobody is told what runs here, and a log has each line at once.
+COMMON = {
+    "PYTHONUNBUFFERED": "1",
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "BENTOML_DO_NOT_TRACK": "True",

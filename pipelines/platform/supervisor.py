@@ -14,7 +14,7 @@ from typing import Literal
 
 from pipelines.platform import guard
 from pipelines.platform.lock import FOLDER
-from pipelines.platform.services import QUIET, Service
+from pipelines.platform.services import COMMON, Service
 
 State = Literal["waiting", "starting", "ready", "failing", "down", "stopped"]
 
@@ -129,7 +129,7 @@ class Keeper:
             log.flush()
             return subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, cwd=self._root,
-                env={**os.environ, **QUIET, **self.service.environment, "PYTHONUNBUFFERED": "1"}, pass_fds=(self._lock,),
+                env={**os.environ, **COMMON, **self.service.environment}, pass_fds=(self._lock,),
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops the services in order
             )  # fmt: skip
 
