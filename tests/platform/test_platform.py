@@ -18,6 +18,7 @@ import pytest
 
 from pipelines.platform.__main__ import run_platform
 from pipelines.platform.ports import find_holder
+from pipelines.platform.services import has_deployments
 from tests.browser import Browser
 from tests.conftest import ROOT
 from tests.platform.test_supervisor import still_running
@@ -29,7 +30,8 @@ from tideline.monitor.records import Check, Errors, WindowVerdict
 from tideline.predlog import StoredVerdict, open_store, store_url
 
 TASK = "housing"  # the toy's columns under the name of a task that there is
-SERVICES = {"prefect", f"serving-{TASK}", "evidently"}
+LISTENING = {"prefect", f"serving-{TASK}", "evidently"}
+SERVICES = LISTENING | ({"deployments"} if has_deployments() else set())
 
 
 def start(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +48,7 @@ class Platform:
         self.registry.challenge(1, "canary", share=0.2)
         (home / "params.yaml").write_text((ROOT / "params.yaml").read_text())
         save_verdict(home, self.registry.versions[0])
-        self.ports = {name: free_port() for name in ("page", *sorted(SERVICES))}
+        self.ports = {name: free_port() for name in ("page", *sorted(LISTENING))}
         self.arguments = ["--task", TASK]
         for name, port in self.ports.items():
             self.arguments += ["--port", f"{name}={port}"]
@@ -130,7 +132,7 @@ def test_the_page_shows_services_champion_and_verdict_and_what_is_down(
         browser.open(platform.url)
         browser.wait_for("document.querySelectorAll('.tile.ready').length >= 3")
         links = browser.run("[...document.querySelectorAll('.tile b a')].map(a => a.href)")
-        assert {f"http://127.0.0.1:{platform.ports[name]}/" for name in SERVICES} <= set(links)
+        assert {f"http://127.0.0.1:{platform.ports[name]}/" for name in LISTENING} <= set(links)
         shown = browser.text("#tasks")
         for text in (platform.registry.versions[0], platform.registry.versions[1], "20 %", "alarm", "income: psi"):
             assert text in shown
