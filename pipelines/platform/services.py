@@ -25,7 +25,7 @@ COMMON = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
 _TIMEOUT = 3.0  # seconds that a probe waits for its answer
-_POLL_SECONDS = 60.0  # within which a deployment must have been asked for, as Prefect itself judges
+_POLL_SECONDS = 90.0  # within which a deployment must have been asked for; runners ask every ten
 
 # What is wrong with a service that was started at a time (seconds since 1970); empty if it answers.
 Probe = Callable[[float], str]
@@ -34,7 +34,8 @@ Probe = Callable[[float], str]
 @dataclass(frozen=True)
 class Service:
     """One process. url: where a person looks at it; empty if there is nothing to see. needs: names of services that
-    have to be ready before it starts. grace: seconds it is given to end."""
+    have to be ready before it starts. grace: seconds it is given to end. every: seconds between probes once it is ready.
+    """
 
     name: str
     title: str
@@ -45,6 +46,7 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     grace: float = 15.0
+    every: float = 2.0
 
 
 def list_services(
@@ -70,7 +72,7 @@ def list_services(
             Service(
                 "deployments", "Deployments: what starts flows on schedule", _python("pipelines.deployments", *chosen),
                 probe=lambda started: _ask_deployments(ports["prefect"], started), url=f"{prefect}/deployments",
-                environment=flows, needs=("prefect",), grace=20.0,
+                environment=flows, needs=("prefect",), grace=20.0, every=10.0,
             )
         )  # fmt: skip
     for task in tasks:
@@ -135,7 +137,8 @@ def _ask(port: int, path: str) -> str:
 
 def _ask_deployments(port: int, started: float) -> str:
     """The runner of deployments has no page of its own: Prefect knows when it last asked for work."""
-    status, body = _request(port, "POST", "/api/deployments/filter")
+    latest = {"sort": "UPDATED_DESC", "limit": 5}
+    status, body = _request(port, "POST", "/api/deployments/filter", json.dumps(latest))
     if status != 200:
         return f"Prefect: {status}"
     asked = [d["last_polled"] for d in json.loads(body) if d.get("last_polled")]
@@ -146,11 +149,10 @@ def _ask_deployments(port: int, started: float) -> str:
     return "" if age < _POLL_SECONDS else f"has not asked Prefect for work for {age:.0f} s"
 
 
-def _request(port: int, method: str, path: str) -> tuple[int | str, Any]:
+def _request(port: int, method: str, path: str, body: str | None = None) -> tuple[int | str, Any]:
     """Status and body; or words, if there is no answer."""
     connection = http.client.HTTPConnection(HOST, port, timeout=_TIMEOUT)
     try:
-        body = "{}" if method == "POST" else None
         connection.request(method, path, body, {"content-type": "application/json"})
         response = connection.getresponse()
         return response.status, response.read()

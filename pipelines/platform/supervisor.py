@@ -22,7 +22,7 @@ STEADY_SECONDS = 60.0  # of running, after which a service that ends is started 
 LONGEST_PAUSE = 30.0  # seconds before it is started again
 SLOW_SECONDS = 120.0  # after which a service that is not ready is worth a line
 LARGE_LOG = 10 * 2**20  # bytes, after which a log is put aside when its service starts
-_EVERY = {"starting": 0.25, "failing": 1.0, "ready": 2.0}  # seconds between probes
+_EVERY = {"starting": 0.25, "failing": 1.0}  # seconds between probes
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Keeper:
             elif state == "ready":
                 self._set("failing", wrong, process.pid)
                 self._tell(f"runs, but {wrong}; see {self.log}")
-            self._wait(process, _EVERY[self.condition.state])
+            self._wait(process, _EVERY.get(self.condition.state, self.service.every))
         for dependent in self.dependents if self._stopping.is_set() else ():
             dependent.join()  # it may have something to tell this one at its end
         assert process.stdin is not None
