@@ -34,8 +34,8 @@ Probe = Callable[[float], str]
 @dataclass(frozen=True)
 class Service:
     """One process. url: where a person looks at it; empty if there is nothing to see. needs: names of services that
-    have to be ready before it starts. grace: seconds it is given to end. every: seconds between probes once it is ready.
-    """
+    have to be ready before it starts. grace: seconds it is given to end. every: seconds between looks at a ready
+    one."""
 
     name: str
     title: str
