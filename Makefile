@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL = 3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-slow check bench clean
+.PHONY: help setup run serve up down test test-slow check bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +26,12 @@ run: setup  ## the whole graph for TASK, promotion, a real request to a real ser
 
 serve: setup  ## the champion of TASK over HTTP on PORT
 	@python -m serving --task $(TASK) --port $(PORT)
+
+up: setup  ## the platform: Prefect, deployments, predictions, Evidently, one page (ARGS="--task housing --port page=4100")
+	@python -m pipelines.platform $(ARGS)
+
+down: setup  ## stop the platform
+	@python -m pipelines.platform --down
 
 test: setup  ## the tests
 	@python -m pytest -n 2 -m "not slow"

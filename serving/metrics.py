@@ -45,6 +45,7 @@ LOAD_FAILURES = Counter("tideline_version_load_failures", "Versions that did not
 CANARY_FAILURES = Counter(
     "tideline_canary_failures", "Requests that a canary failed and the champion answered", ["version"]
 )
+WITHDRAWN = Counter("tideline_challengers_withdrawn", "Challengers that were withdrawn as worse live", ["task"])
 SHADOW_ROWS = Counter(
     "tideline_shadow_rows", "Rows of shadows: stored, failed, or dropped as too many waited", ["version", "outcome"]
 )
@@ -114,6 +115,7 @@ class VersionMeter:
             SWITCHES.labels(new["task"]).inc()
         MODEL.labels(**new).set(1)
         LOAD_FAILURES.labels(new["task"])  # so that it is there to be watched, at 0
+        WITHDRAWN.labels(new["task"])
 
     def fail(self, task: str) -> None:
         """A version did not load."""

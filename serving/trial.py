@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import suppress
 from typing import Any
 
+from serving.metrics import WITHDRAWN
 from serving.settings import Settings
 from serving.stopwatch import Stopwatch
 from serving.versions import Versions
@@ -96,4 +97,5 @@ class Trial:
             if present is not None and present.find(challenger.version) == challenger:
                 raise
             return  # another worker was faster
+        WITHDRAWN.labels(self._task).inc()
         logger.warning("%s is withdrawn: %s", challenger.version, "; ".join(reasons))

@@ -176,6 +176,8 @@ def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, se
     assert {a["model"]["version"] for a in answers} == {registry.versions[0]}
     wait_for(lambda: not challengers(server))
     assert "it failed" in withdrawn(registry) and "the champion 0 of" in withdrawn(registry)
+    counted = 'tideline_challengers_withdrawn_total{task="toy"} 1.0'
+    wait_for(lambda: counted in server.client.get("/metrics").text)
     assert f'tideline_canary_failures_total{{version="{registry.versions[3]}"}}' in server.client.get("/metrics").text
 
 
