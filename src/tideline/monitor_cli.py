@@ -28,6 +28,7 @@ def add_monitor_verb(verbs: Any) -> None:
     command.add_argument("--json", action="store_true", help="the whole verdict as JSON")
     command.add_argument("--history", action="store_true", help="list stored verdicts, and judge nothing")
     command.add_argument("--alert", action="store_true", help="tell what it calls for (params.yaml: alerts)")
+    command.add_argument("--report", action="store_true", help="draw the window with Evidently (reports/TASK/drift/)")
     command.set_defaults(run=_monitor)
 
 
@@ -53,11 +54,16 @@ def _monitor(arguments: argparse.Namespace) -> int:
         with Bar(0, "rows") as bar:
             verdict = monitor(params, layout, store, Span(since, until, arguments.rows), progress=bar.update)
         say(verdict.to_json() if arguments.json else describe_window(verdict))
+        told = True
         if arguments.alert:
             from tideline.alerts import send_alerts
 
             sent = send_alerts(params, store, verdict)
             print(sent.describe(), file=sys.stderr, flush=True)
-            if sent.failed:
-                return UNTOLD
-    return EXIT[verdict.status]
+            told = not sent.failed
+        if arguments.report:
+            from tideline.drift_report import draw_report
+
+            drawn = draw_report(params, layout, store, verdict)
+            print(f"{drawn.page}: {drawn.sample}", file=sys.stderr, flush=True)
+    return EXIT[verdict.status] if told else UNTOLD

@@ -51,7 +51,7 @@ def read(server: RealServer) -> dict[Sample, float]:
 @pytest.fixture
 def pair(registry: ToyRegistry) -> Iterator[RealServer]:
     """Two workers that follow the registry."""
-    with RealServer(["--task", "toy", "--workers", "2"], registry.home) as server:
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS="2") as server:
         yield server
 
 
@@ -105,6 +105,7 @@ def test_every_worker_follows_verdicts_and_versions(registry: ToyRegistry, pair:
     assert "Traceback" not in pair.log
 
 
+@pytest.mark.slow
 def test_verdict_that_cannot_be_read_is_said_once_and_no_gauge(registry: ToyRegistry) -> None:
     with open_store(store_url(registry.home, {})) as store:
         store.save_verdict(
