@@ -41,6 +41,8 @@ def post_json(address: str, body: Any, timeout: float, variable: str) -> None:
         path = (url.path or "/") + (f"?{url.query}" if url.query else "")
         connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json", "Connection": "close"})
         status = connection.getresponse().status
+        if expired.is_set():  # an answer that was cut off reads like a whole one
+            raise TimeoutError
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = f"no answer within {timeout:g} s" if expired.is_set() or isinstance(error, TimeoutError) else error
         raise DeliveryFailed(f"{place}: {reason or type(error).__name__}", passing=True) from None
