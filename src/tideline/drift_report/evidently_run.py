@@ -43,8 +43,7 @@ def run_report(manifest: Manifest, verdict: WindowVerdict, window: Sampled, trai
             DataDriftPreset(columns=list_drifting(manifest)),
             *(MeanValue(column=name) for name in means),
             *(MissingValueCount(column=column.name) for column in manifest.columns),
-            MeanValue(column=MISSING),
-            MeanValue(column=ERROR),
+            *(MeanValue(column=name) for name in (MISSING, *([ERROR] if has_errors(window, training) else []))),
         ]
     )
     current, reference = (Dataset.from_pandas(s.frame, data_definition=definition) for s in (window, training))
@@ -53,6 +52,11 @@ def run_report(manifest: Manifest, verdict: WindowVerdict, window: Sampled, trai
     return report.run(
         current, reference, timestamp=moment, metadata=dict(told), tags=[verdict.version], name=name_run(verdict)
     )
+
+
+def has_errors(window: Sampled, training: Sampled) -> bool:
+    """True if there is an error to compare, and one to compare it with."""
+    return bool(window.frame[ERROR].notna().any() and training.frame[ERROR].notna().any())
 
 
 def name_run(verdict: WindowVerdict) -> str:
@@ -71,8 +75,10 @@ def write_page(snapshot: Snapshot, verdict: WindowVerdict, window: Sampled, trai
     page: str = snapshot.get_html_str(as_iframe=False)
     known = int(window.frame[ERROR].notna().sum())
     error = f"{known:,} of the window's rows here have a label"
-    if training.frame[ERROR].notna().any():
+    if has_errors(window, training):
         error += "; the mean of `absolute error` at training is that of the validation"
+    elif known:
+        error += "; the bundle does not say how wrong its validation was, so that there is no error to compare with"
     text = (
         f"<b>{html.escape(verdict.task)} {html.escape(verdict.version)}</b>: the monitor's verdict is "
         f"<b>{verdict.status}</b>, on all {verdict.rows:,} rows. This page shows "
