@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from evidently.sdk.models import DashboardPanelPlot
 
 TAB = "Drift"
-MAIN_COLUMNS = 4  # whose means have a panel
+DRIFT_LINES, MEAN_PANELS = 8, 4  # columns, the first ones of the task, that the dashboard follows
 
 
 def add_run(folder: Path, manifest: Manifest, snapshot: Snapshot, keep: int) -> None:
@@ -35,8 +35,8 @@ def add_run(folder: Path, manifest: Manifest, snapshot: Snapshot, keep: int) -> 
         found = workspace.search_project(manifest.task)
         project = found[0] if found else workspace.create_project(manifest.task, manifest.title)
         panels = list_panels(manifest)
-        known = [panel.title for panel in project.dashboard.model().panels]
-        if known != [panel.title for panel in panels]:
+        known = project.dashboard.model().panels
+        if _list_content(known) != _list_content(panels):
             if known:
                 project.dashboard.clear_dashboard()
             for panel in panels:
@@ -61,11 +61,11 @@ def list_panels(manifest: Manifest) -> list[DashboardPanelPlot]:
         return PanelMetric(metric="MeanValue", metric_labels={"column": column}, legend=legend or column)
 
     drifting = list_drifting(manifest)
-    main = [c.name for c in manifest.columns if not c.is_text and c.name in drifting][:MAIN_COLUMNS]
+    main = [c.name for c in manifest.columns if not c.is_text and c.name in drifting][:MEAN_PANELS]
     share = PanelMetric(metric="DriftedColumnsCount", metric_labels={"value_type": "share"}, legend="share")
     drift = [
         PanelMetric(metric="ValueDrift", metric_labels={"column": name}, legend=name)
-        for name in (*drifting[:-1][:MAIN_COLUMNS], PREDICTION)
+        for name in (*drifting[:-1][:DRIFT_LINES], PREDICTION)
     ]
     panels = [
         line_plot_panel("Share of drifted columns", [share], "of the columns and the prediction", "half"),
@@ -76,6 +76,10 @@ def list_panels(manifest: Manifest) -> list[DashboardPanelPlot]:
     if not manifest.classes:
         panels.append(line_plot_panel("Prediction", [mean(PREDICTION, "mean")], "mean", "half"))
     return panels + [line_plot_panel(f"Column {name}", [mean(name, "mean")], "mean", "half") for name in main]
+
+
+def _list_content(panels: Iterable[DashboardPanelPlot]) -> list[tuple[str, list[dict[str, str]]]]:
+    return [(panel.title, [value.metric_labels for value in panel.values]) for panel in panels]
 
 
 @contextmanager
