@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from tests.predlog.samples import START
-from tests.small_task import small_params
 from tideline.monitor.records import Check, Errors, WindowVerdict
-from tideline.params import AlertRule, Params
+from tideline.params import AlertRule, Params, load_params
 
+PARAMS = load_params(Path(__file__).resolve().parents[2] / "params.yaml")
 SECOND, HOUR = 1_000_000, 3_600_000_000
 CONCERNS = ("quality", "drift", "error", "retraining")
 
@@ -33,4 +34,4 @@ def make_params(*channels: str, **changes: Any) -> Params:
     rule = replace(rule, **{k: v for k, v in changes.items() if hasattr(rule, k)})
     given = {k: v for k, v in changes.items() if not hasattr(rule, k)}
     settings = {"attempts": 3, "wait_seconds": 0.01, "timeout_seconds": 0.3, "rules": {"all": rule}} | given
-    return small_params(alerts=replace(small_params().alerts, **settings))
+    return replace(PARAMS, alerts=replace(PARAMS.alerts, **settings))
