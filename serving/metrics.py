@@ -188,12 +188,14 @@ def forget_dead_workers() -> None:
             continue
 
 
-def render_metrics() -> bytes:
-    """All metrics of all workers in Prometheus' text format."""
+def render_metrics(*own: Collector) -> bytes:
+    """All metrics of all workers in Prometheus' text format, and those of collectors that this worker answers for."""
     registry = CollectorRegistry()
     if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry.register(_WithCoverage(REGISTRY))
     else:
         workers = CollectorRegistry()
         registry.register(_WithCoverage(MultiProcessCollector(workers)))  # type: ignore[no-untyped-call]
+    for collector in own:
+        registry.register(collector)
     return generate_latest(registry)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from serving.access import Access, find_keys
 from serving.asgi import Answer
 from serving.batcher import Batcher, Share, Turn
+from serving.drift import DriftGauges
 from serving.errors import Refusal, UnanswerableRow
 from serving.live_model import LiveModel
 from serving.log import PredictionLog, find_store, refuse_unlogged
@@ -43,6 +44,7 @@ class Worker:
         self.request_meter, self.outcomes = RequestMeter(), Outcomes()
         self.log: PredictionLog | None = None
         self.store: Store | None = None
+        self.drift: DriftGauges | None = None
         quick = [self.access.follow, self.request_meter.sync]
         if settings.log:
             self.log = PredictionLog(settings)
@@ -54,7 +56,11 @@ class Worker:
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
         trial = Trial(settings, self.versions, self.store, self.outcomes)
         # Loading a version takes its time, and so does asking the log.
-        self._pulses = [Pulse(*acts) for acts in (quick, [self.versions.follow], [trial.act])]
+        acts: list[list[Callable[[], None]]] = [quick, [self.versions.follow], [trial.act]]
+        if self.store is not None:
+            self.drift = DriftGauges(self.store, self.versions)
+            acts.append([self.drift.act])
+        self._pulses = [Pulse(*each) for each in acts]
         for pulse in self._pulses:
             pulse.start()
 

@@ -23,6 +23,7 @@ class ModelRoutes:
 
     def __init__(self, worker: Worker) -> None:
         self._versions, self._request_meter = worker.versions, worker.request_meter
+        self._own = [] if worker.drift is None else [worker.drift]
         self.routes = [
             Route("/", "GET", self._show_page),
             Route("/docs", "GET", self._show_docs),
@@ -45,7 +46,7 @@ class ModelRoutes:
 
     async def _show_metrics(self, request: Request) -> Answer:
         self._request_meter.sync()
-        body = await asyncio.get_running_loop().run_in_executor(None, render_metrics)  # it reads files
+        body = await asyncio.get_running_loop().run_in_executor(None, render_metrics, *self._own)  # it reads files
         return Answer(200, body, CONTENT_TYPE)
 
 

@@ -1,4 +1,4 @@
-"""Discovers the four drop-in folders; file stem = name."""
+"""Discovers the five drop-in folders; file stem = name."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import pkgutil
 from functools import cache
 from typing import Any
 
+from tideline.alert import ChannelSpec
 from tideline.contracts import DriftSpec, ModelSpec, Task, TidelineError, TransformSpec
 
-_ATTRIBUTE = {"tasks": "TASK", "transforms": "SPEC", "models": "SPEC", "drift": "SPEC"}
+_ATTRIBUTE = {"tasks": "TASK", "transforms": "SPEC", "models": "SPEC", "drift": "SPEC", "channels": "SPEC"}
 
 
 @cache
 def names(folder: str) -> tuple[str, ...]:
-    """Names of all entries of one of the folders tasks, transforms, models, drift."""
+    """Names of all entries of one of the folders tasks, transforms, models, drift, channels."""
     package = importlib.import_module(f"tideline.{folder}")
     return tuple(sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")))
 
@@ -45,6 +46,13 @@ def get_drift(name: str) -> DriftSpec:
     """The drift statistic of that name."""
     spec = _load("drift", name)
     assert isinstance(spec, DriftSpec)
+    return spec
+
+
+def get_channel(name: str) -> ChannelSpec:
+    """The channel of that name."""
+    spec = _load("channels", name)
+    assert isinstance(spec, ChannelSpec)
     return spec
 
 

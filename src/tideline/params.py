@@ -83,6 +83,29 @@ class Monitoring:
 
 
 @dataclass(frozen=True)
+class AlertRule:
+    statuses: tuple[Literal["watch", "alarm", "undecided"], ...]
+    concerns: tuple[Literal["quality", "drift", "error", "retraining"], ...]
+    subjects: tuple[str, ...]
+    repeat_hours: float
+    channels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Alerts:
+    attempts: int
+    wait_seconds: float
+    timeout_seconds: float
+    rules: Mapping[str, AlertRule]
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    rows: int
+    keep: int
+
+
+@dataclass(frozen=True)
 class Params:
     tasks: tuple[str, ...]
     source: Literal["auto", "folder", "external", "download", "simulator"]
@@ -100,6 +123,8 @@ class Params:
     gate: Gate
     rollout: Rollout
     monitoring: Monitoring
+    alerts: Alerts
+    drift_report: DriftReport
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

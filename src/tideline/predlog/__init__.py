@@ -19,6 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tideline.contracts import Column
+from tideline.predlog.alerts import (
+    Claim,
+    Decide,
+    StoredAlert,
+    claim_delivery,
+    count_waiting,
+    raise_alerts,
+    settle_delivery,
+)
 from tideline.predlog.database import Database
 from tideline.predlog.export import Pruned, export, prune
 from tideline.predlog.ids import ID_LENGTH, mint_ids
@@ -40,7 +49,7 @@ from tideline.predlog.records import (
 )
 from tideline.predlog.replay import Replay
 from tideline.predlog.tally import NONE, Moments, Tally, tally
-from tideline.predlog.verdicts import StoredVerdict, list_verdicts, save_verdict
+from tideline.predlog.verdicts import StoredVerdict, find_verdict, list_verdicts, save_verdict
 from tideline.predlog.windows import find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ID_LENGTH",
     "NONE",
+    "Claim",
     "Count",
     "Estimate",
     "Label",
@@ -64,6 +74,7 @@ __all__ = [
     "Role",
     "Store",
     "StoreUnavailable",
+    "StoredAlert",
     "StoredVerdict",
     "Tally",
     "Writer",
@@ -154,6 +165,28 @@ class Store:
     def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
         """See `verdicts.list_verdicts`."""
         return list_verdicts(self.database, task, version, limit)
+
+    def find_verdict(self, task: str, version: str, known: int | None = None) -> tuple[int, StoredVerdict] | None:
+        """See `verdicts.find_verdict`."""
+        return find_verdict(self.database, task, version, known)
+
+    def raise_alerts(
+        self, task: str, source: str, rule: str, channels: Sequence[str], decide: Decide
+    ) -> list[StoredAlert]:
+        """See `alerts.raise_alerts`."""
+        return raise_alerts(self.database, task, source, rule, channels, decide)
+
+    def claim_delivery(self, channels: Sequence[str], now: int, until: int) -> Claim | None:
+        """See `alerts.claim_delivery`."""
+        return claim_delivery(self.database, channels, now, until)
+
+    def settle_delivery(self, claim: Claim, sent: int | None, error: str = "") -> None:
+        """See `alerts.settle_delivery`."""
+        settle_delivery(self.database, claim, sent, error)
+
+    def count_waiting(self) -> dict[str, int]:
+        """See `alerts.count_waiting`."""
+        return count_waiting(self.database)
 
     def find_last(self, task: str, version: str, until: int | None = None) -> int | None:
         """See `windows.find_last`."""

@@ -70,6 +70,40 @@ verdicts = sa.Table(
     sa.Index("verdicts_by_version", "task", "version", "last"),
 )
 
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("alert_id", Serial, primary_key=True),
+    sa.Column("task", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),  # what it is about: the same again is not told again for a while
+    sa.Column("raised", sa.BigInteger, nullable=False),  # µs since 1970-01-01 UTC
+    sa.Column("last", sa.BigInteger),  # time of the last row of the window that it is about
+    sa.Column("alert", JsonText, nullable=False),
+    sa.Index("alerts_by_rule", "task", "source", "rule", "alert_id"),
+)
+
+alert_deliveries = sa.Table(
+    "alert_deliveries",
+    metadata,
+    sa.Column("alert_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("channel", sa.Text, primary_key=True),
+    sa.Column("attempts", sa.BigInteger, nullable=False),
+    sa.Column("claimed", sa.BigInteger),  # until then (µs) a process is at it
+    sa.Column("sent", sa.BigInteger),  # µs; null: not yet
+    sa.Column("error", sa.Text, nullable=False),  # of the last attempt
+    sa.Index(
+        "alerts_that_wait",
+        "channel",
+        "alert_id",
+        sqlite_where=sa.text("sent IS NULL"),
+        postgresql_where=sa.text("sent IS NULL"),
+    ),
+)
+
 # Whose label counts for a row: a shadow's request is the prediction that it was made beside.
 labelled_id = sa.case(
     (predictions.c.role == "shadow", predictions.c.request_id),

@@ -49,3 +49,23 @@ def list_verdicts(database: Database, task: str, version: str | None = None, lim
     )
     with database.connect() as connection:
         return [StoredVerdict(*row) for row in connection.execute(query)]
+
+
+def find_verdict(
+    database: Database, task: str, version: str, known: int | None = None
+) -> tuple[int, StoredVerdict] | None:
+    """The verdict on a version's latest window, with its number in the store; None if there is none, or if its number
+    is the one that is `known`. Raises StoreUnavailable."""
+    newest = (
+        sa.select(_V.verdict_id)
+        .where(_V.task == task, _V.version == version)
+        .order_by(sa.func.coalesce(_V.last, _V.judged).desc(), _V.verdict_id.desc())
+        .limit(1)
+    )
+    text = sa.cast(_V.verdict, sa.Text)
+    whole = sa.select(_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, text)
+    with database.connect() as connection:
+        number = connection.execute(newest).scalar()
+        if number is None or number == known:
+            return None
+        return int(number), StoredVerdict(*connection.execute(whole.where(_V.verdict_id == number)).one())
