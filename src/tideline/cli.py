@@ -86,10 +86,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _fetch(arguments: argparse.Namespace) -> None:
     from tideline.data import fetch
+    from tideline.labelled import ensure_folder
 
     params = load_params()
     task = catalog.get_task(arguments.task)
     fetch(task, params, Layout(task.name), arguments.source or params.source)
+    ensure_folder(Layout(task.name))
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
