@@ -17,6 +17,7 @@ from tideline.params import load_params
 from tideline.predict_cli import add_predict_verb
 from tideline.predlog_cli import add_log_verbs
 from tideline.registry_cli import add_registry_verbs
+from tideline.retraining_cli import add_retraining_verbs
 
 # Stages of the graph that need nothing but the task: verb -> (module, function).
 _TASK_STAGES = {
@@ -81,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     add_log_verbs(verbs)
     add_monitor_verb(verbs)
     add_key_verbs(verbs)
+    add_retraining_verbs(verbs)
     return parser
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from tideline.data_frame import column_names
 from tideline.history_rows import History, draw_rows
 from tideline.labelled import TIME
 from tideline.params import Params
-from tideline.split_rows import draw_chances, find_cut, identify_rows
+from tideline.split_rows import draw_chances, find_cut
 
 DAY = 86_400_000_000  # µs
 
@@ -34,12 +33,22 @@ class Pool:
     fresh: pd.DataFrame
     counts: Mapping[str, int]
 
+    @property
+    def usable(self) -> int:
+        """Labelled rows that say something new."""
+        return count_usable(self.counts)
+
     def draw(self, history: History) -> pd.DataFrame:
         """The training rows of a history, in time order if they have one."""
         end = float(np.nanmax(self.times)) if np.isfinite(self.times).any() else 0.0
         kept = draw_rows(history, self.times, self.chances, end)
         rows: pd.DataFrame = self.frame[kept].reset_index(drop=True)
         return rows
+
+
+def count_usable(counts: Mapping[str, int]) -> int:
+    """Labelled rows that stand in neither of the base's parts."""
+    return counts["rows"] - counts["in_old_holdout"] - counts["in_training"]
 
 
 def set_split(task: Task, params: Params) -> Task:
@@ -114,5 +123,5 @@ def _choose_identity(task: Task) -> tuple[str, ...]:
 
 
 def _among(rows: pd.DataFrame, others: pd.DataFrame, by: tuple[str, ...]) -> NDArray[np.bool_]:
-    known: set[Any] = set(identify_rows(others, by))
-    return np.array([label in known for label in identify_rows(rows, by)], dtype=bool)
+    one, two = (pd.util.hash_pandas_object(frame[list(by)], index=False).to_numpy() for frame in (rows, others))
+    return np.isin(one, two)
