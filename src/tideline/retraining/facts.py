@@ -57,7 +57,8 @@ def gather_facts(
     now: int,
     by_hand: str | None,
 ) -> Facts:
-    """rows: all labelled rows so far. counts: where they would go (`split_labelled.Pool.counts`). now: µs since 1970-01-01 UTC. by_hand: a person's reason, or None."""
+    """rows: all labelled rows so far. counts: where they would go (`split_labelled.Pool.counts`). now: µs since
+    1970-01-01 UTC. by_hand: a person's reason, or None."""
     key = make_key(layout.task, scene.version, rows)
     unfinished = find_unfinished(lines)
     return Facts(

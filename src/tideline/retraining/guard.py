@@ -29,10 +29,10 @@ class Alarms:
 class Facts:
     """What a decision rests on. Times: µs since 1970-01-01 UTC.
 
-    key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows that
-    came after the champion's. fresh: rows of the fresh holdout. since: when the champion was trained or last replaced. finished: times of
-    retrainings. done: how one under this very key ended ("" if there was none). unfinished: why one was begun under
-    this key that has no end. by_hand: a person's reason; None: nobody asked.
+    key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows
+    that came after the champion's. fresh: rows of the fresh holdout. since: when the champion took its place. finished:
+    times of retrainings. done: how one under this very key ended ("" if there was none). unfinished: why one was begun
+    that has no end. by_hand: a person's reason; None: nobody asked.
     """
 
     task: str
@@ -80,8 +80,8 @@ def decide(facts: Facts, settings: Retraining) -> Decision:
         )
     if facts.fresh < settings.fresh_rows:
         forbidding.append(
-            f"the fresh holdout would have {facts.fresh:,} rows, too few to judge a challenger; {settings.fresh_rows:,} "
-            "would do (params.yaml: retraining.fresh_rows)"
+            f"the fresh holdout would have {facts.fresh:,} rows, too few to judge a challenger; "
+            f"{settings.fresh_rows:,} would do (params.yaml: retraining.fresh_rows)"
         )
     overridden = _check_pace(facts, settings)
     if trigger in ("schedule", "loss of quality"):
