@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,16 +15,16 @@ from tests.small_task import small_params
 from tideline.contracts import TidelineError
 from tideline.history_rows import History, draw_rows
 from tideline.params import HistoryChoice
-from tideline.retraining.history import choose_history, cut_blocks
+from tideline.retraining.history import Choice, choose_history, cut_blocks
 from tideline.split_rows import draw_chances
 
 SETTINGS = HistoryChoice((60.0, 30.0), (30.0,), blocks=2, block_days=10.0, model="hist_gradient_boosting")
 
 
-def choose(days: int, change: int | None, **changes: object):  # type: ignore[no-untyped-def]
+def choose(days: int, change: int | None, settings: HistoryChoice = SETTINGS) -> Choice:
     frame = make_homes(days, 20, change)
     times, chances = frame["day"].to_numpy(np.float64), draw_chances(frame, HOMES.feature_names, 42)
-    return choose_history(HOMES, frame, times, chances, SETTINGS, seed=42)
+    return choose_history(HOMES, frame, times, chances, settings, seed=42)
 
 
 def test_recent_rows_win_after_a_change() -> None:
@@ -42,7 +43,8 @@ def test_all_rows_win_without_a_change() -> None:
 
 
 def test_histories_that_keep_the_same_rows_are_a_tie_for_the_larger() -> None:
-    choice = choose(50, change=None)  # 60 days reach over everything before each block
+    reaching = replace(SETTINGS, windows=(60.0,), half_lives=())  # over everything before each block
+    choice = choose(50, None, reaching)
     assert choice.history == History()
     table = {c.history.name: c for c in choice.table}
     assert table["last 60 days"].errors == table["all rows"].errors

@@ -93,6 +93,8 @@ def choose_history(
     frame: rows that may be learnt from, none of a holdout. times: days (n,); NaN is older than all others.
     chances: see `draw_rows`. `progress` is called once a scored block.
     """
+    from threadpoolctl import threadpool_limits
+
     blocks = cut_blocks(times, settings.blocks, settings.block_days)
     metric = "rmse" if task.problem == "regression" else "log_loss"
     end = float(np.nanmax(times)) if np.isfinite(times).any() else 0.0
@@ -106,7 +108,9 @@ def choose_history(
             key = (int(scored.argmax()), np.packbits(kept).tobytes())  # two candidates may keep the same rows
             if key not in known:
                 enough = kept.sum() >= LEAST_ROWS and scored.sum() >= LEAST_SCORED
-                known[key] = score_rows(task, settings.model, frame, kept, scored, seed) if enough else None
+                # One thread: small fits wait for each other longer than they work, where cores are shared.
+                with threadpool_limits(1):
+                    known[key] = score_rows(task, settings.model, frame, kept, scored, seed) if enough else None
                 progress()
             errors.append(known[key])
         rows = int(draw_rows(history, times, chances, end).sum())
