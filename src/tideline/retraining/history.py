@@ -151,7 +151,7 @@ def cut_blocks(times: NDArray[np.float64], count: int, days: float) -> list[tupl
         width = len(moments) // (count + 1)
     if width < 1:
         return []
-    edges = [*(float(moments[len(moments) - width * i]) for i in range(count, 0, -1)), math.inf]
+    edges = [*(float(moments[len(moments) - width * i]) for i in range(count, 0, -1)), float(known[-1]) + 1.0]
     return list(pairwise(edges))
 
 
