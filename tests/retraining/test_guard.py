@@ -12,7 +12,7 @@ from tideline.retraining.guard import DAY, HOUR, Alarms, Facts, decide
 SETTINGS = replace(small_params().retraining, labels=500, fresh_rows=100, cooldown_hours=24, budget=3, every_days=0.0)
 NOW = 1_700_000_000_000_000
 LOSS = Alarms("alarm", errors=("realised error is 45% above training, 3 windows in a row",))
-FACTS = Facts("bikes", "v0001-a", "key", NOW, labels=800, fresh=160, since=NOW - 40 * DAY, alarms=LOSS)
+FACTS = Facts("bikes", "v0001-a", NOW, "key", labels=800, fresh=160, since=NOW - 40 * DAY, alarms=LOSS)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pandas as pd
@@ -48,33 +48,27 @@ def look_around(layout: Layout, store: Store) -> Scene:
     return Scene(champion, verdicts[0] if verdicts else None)
 
 
-def gather_facts(
-    layout: Layout,
-    scene: Scene,
-    rows: pd.DataFrame,
-    counts: Mapping[str, int],
-    lines: Sequence[Line],
-    now: int,
-    by_hand: str | None,
-) -> Facts:
-    """rows: all labelled rows so far. counts: where they would go (`split_labelled.Pool.counts`). now: µs since
-    1970-01-01 UTC. by_hand: a person's reason, or None."""
-    key = make_key(layout.task, scene.version, rows)
+def gather_facts(layout: Layout, scene: Scene, lines: Sequence[Line], now: int, by_hand: str | None) -> Facts:
+    """All but what the log says. now: µs since 1970-01-01 UTC. by_hand: a person's reason, or None."""
     unfinished = find_unfinished(lines)
     return Facts(
         task=layout.task,
         champion=scene.version,
-        key=key,
         now=now,
-        labels=count_usable(counts) - count_learnt(scene.champion),
-        fresh=counts["fresh"],
         since=find_since(layout),
         alarms=read_alarms(scene.verdict),
         finished=list_finished(lines),
-        done=find_done(lines, key),
         unfinished="; ".join(unfinished.reasons) if unfinished else "",
         by_hand=by_hand,
     )
+
+
+def add_rows(facts: Facts, scene: Scene, rows: pd.DataFrame, counts: Mapping[str, int], lines: Sequence[Line]) -> Facts:
+    """The facts with what the log says. rows: all labelled rows so far. counts: where they would go
+    (`split_labelled.Pool.counts`)."""
+    key = make_key(facts.task, facts.champion, rows)
+    labels = count_usable(counts) - count_learnt(scene.champion)
+    return replace(facts, key=key, labels=labels, fresh=counts["fresh"], done=find_done(lines, key))
 
 
 def make_key(task: str, champion: str, rows: pd.DataFrame) -> str:

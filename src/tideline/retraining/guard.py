@@ -27,7 +27,8 @@ class Alarms:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a decision rests on. Times: µs since 1970-01-01 UTC.
+    """What a decision rests on. Times: µs since 1970-01-01 UTC. Where nothing calls for a retraining the log is not
+    read, and key, labels and fresh are empty.
 
     key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows
     that came after the champion's. fresh: rows of the fresh holdout. since: when the champion took its place. finished:
@@ -37,10 +38,10 @@ class Facts:
 
     task: str
     champion: str
-    key: str
     now: int
-    labels: int
-    fresh: int
+    key: str = ""
+    labels: int = 0
+    fresh: int = 0
     since: int | None = None
     alarms: Alarms = field(default_factory=Alarms)
     finished: tuple[int, ...] = ()

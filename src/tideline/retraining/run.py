@@ -22,7 +22,7 @@ from tideline.params import Params
 from tideline.predlog import Store
 from tideline.progress import Bar, Log, stage
 from tideline.retraining.collect import Collected
-from tideline.retraining.facts import Scene, gather_facts, look_around
+from tideline.retraining.facts import Scene, add_rows, gather_facts, look_around
 from tideline.retraining.flight import single_flight
 from tideline.retraining.guard import Decision, Facts, decide
 from tideline.retraining.history import Choice
@@ -92,20 +92,22 @@ def retrain(
     now = time.time_ns() // 1000 if now is None else now
     with stage("retrain", task.name) as log, single_flight(layout):
         scene = look_around(layout, store)
+        lines = read_lines(layout.decisions)
+        facts = gather_facts(layout, scene, lines, now, request.reason)
+        decision = decide(facts, params.retraining)
+        if not decision.trigger:  # nothing calls for it: the log need not be read
+            return _wait(layout, request, facts, decision, {}, log)
         with Bar(0, "rows of the log") as bar:
             found = collect(task, layout, store, now, bar.update)
         raw = read_raw(task, params, layout)
         parted = pool(task, params, raw, found.rows)
-        lines = read_lines(layout.decisions)
-        facts = gather_facts(layout, scene, found.rows, parted.counts, lines, now, request.reason)
+        facts = add_rows(facts, scene, found.rows, parted.counts, lines)
         decision = decide(facts, params.retraining)
         log.say(f"{len(found.rows):,} labelled rows, {facts.labels:,} of use are newer than the champion's")
+        if not decision.act:
+            return _wait(layout, request, facts, decision, found.counts, log)
         for reason in decision.reasons:
             log.say(reason)
-        if not decision.act:
-            if not request.dry_run:
-                _note(layout, WAIT, facts, decision)
-            return Outcome("wait", decision, facts, decision.reasons, found.counts)
         if not request.dry_run:
             _note(layout, BEGIN, facts, decision)
         if faults := _inspect(task, found, raw, scene):
@@ -129,6 +131,16 @@ def retrain(
         log.say(f"{verdict.action}{f': {verdict.version}' if verdict.version else ''}")
         told = {"action": verdict.action, "version": verdict.version, "evidence": dict(verdict.evidence)}
         return Outcome(verdict.action, decision, facts, verdict.reasons, found.counts, choice.to_dict(), told)
+
+
+def _wait(
+    layout: Layout, request: Request, facts: Facts, decision: Decision, counts: Mapping[str, int], log: Log
+) -> Outcome:
+    for reason in decision.reasons:
+        log.say(reason)
+    if not request.dry_run:
+        _note(layout, WAIT, facts, decision)
+    return Outcome("wait", decision, facts, decision.reasons, counts)
 
 
 def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, now: int) -> str:
