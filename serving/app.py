@@ -59,7 +59,15 @@ class Application:
                 await receive()
                 await send({"type": "websocket.close", "code": 1000})
             return
-        arrived, label, worker = perf_counter(), "other", self._worker
+        arrived = perf_counter()
+        label, answer = await self.respond(scope, receive, arrived)
+        if answer is not None:
+            await send_answer(answer, send)
+            self.observe(label, answer, arrived)
+
+    async def respond(self, scope: Scope, receive: Receive, arrived: float) -> tuple[str, Answer | None]:
+        """The route's path (for the metrics) and the answer to one HTTP request; None if its client has gone."""
+        label, worker = "other", self._worker
         task = self._deadlines.enter()
         try:
             if worker is None or self._router is None:
@@ -69,23 +77,25 @@ class Application:
             route, names = self._router.find(scope["path"], scope.get("raw_path"), scope["method"])
             label = route.path
             key = worker.access.admit(scope, route.needs) if route.needs else ""
-            answer = await route.handle(Request(scope, receive, arrived, names, key))
+            return label, await route.handle(Request(scope, receive, arrived, names, key))
         except Disconnected:
-            return
+            return label, None
         except Refusal as refusal:
-            answer = Answer(refusal.status, encode_refusal(refusal, scope["path"]), headers=refusal.headers)
+            return label, Answer(refusal.status, encode_refusal(refusal, scope["path"]), headers=refusal.headers)
         except asyncio.CancelledError:
             if not self._deadlines.was_late(task):
                 raise
             seconds = self._deadlines.seconds
             late = Refusal(504, "", f"not answered within {seconds:g} s", {"seconds": seconds})
-            answer = Answer(504, encode_refusal(late, scope["path"]))
+            return label, Answer(504, encode_refusal(late, scope["path"]))
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             failure = Refusal(500, "", "the server failed; its log says why")
-            answer = Answer(500, encode_refusal(failure, scope["path"]))
+            return label, Answer(500, encode_refusal(failure, scope["path"]))
         finally:
             self._deadlines.leave(task)
-        await send_answer(answer, send)
-        if worker is not None:
-            worker.request_meter.observe(label, answer.status, answer.version, perf_counter() - arrived)
+
+    def observe(self, label: str, answer: Answer, arrived: float) -> None:
+        """Count one answer that was sent, and how long it took since `arrived` (perf_counter's clock)."""
+        if self._worker is not None:
+            self._worker.request_meter.observe(label, answer.status, answer.version, perf_counter() - arrived)

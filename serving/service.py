@@ -15,10 +15,12 @@ from serving.allocator import tune_allocator
 from serving.app import Application
 from serving.checks import check_settings
 from serving.front import make_service_class
+from serving.protocol import install
 from serving.settings import Settings
 
 SETTINGS = Settings.from_environment()
 application = Application(SETTINGS)
+install(application)
 
 
 @bentoml.service(

@@ -12,6 +12,7 @@ from tideline import catalog
 from tideline.contracts import TidelineError
 from tideline.keys_cli import add_key_verbs
 from tideline.layout import Layout
+from tideline.lineage_cli import add_lineage_verbs
 from tideline.monitor_cli import add_monitor_verb
 from tideline.params import load_params
 from tideline.predict_cli import add_predict_verb
@@ -78,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     blend.set_defaults(run=_blend)
 
     add_registry_verbs(verbs)
+    add_lineage_verbs(verbs)
     add_predict_verb(verbs)
     add_log_verbs(verbs)
     add_monitor_verb(verbs)

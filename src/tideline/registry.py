@@ -3,11 +3,12 @@
     registry/<task>/versions/v0001-<digest>/   a bundle, copied byte by byte
     registry/<task>/champion.json              which version is served, and which beside it (pointer.py)
     registry/<task>/parity/v0001-<digest>.json what it should answer to rows of the holdout (live_parity.py)
+    registry/<task>/lineage/v0001-<digest>/    the parameters and hashes of data that it was made from (lineage/kept.py)
     registry/<task>/ledger.jsonl               every act with its evidence (ledger.py)
 
-A promotion writes the version and its parity sample, then the ledger, then the pointer; each step is on the disk before
-the next begins. So the pointer always names a whole version. Killed after the first step, a version without an entry is
-left, which the next promotion of that bundle uses; killed after the second, the entry is recorded as abandoned by the
+A promotion writes the version, its parity sample and lineage, then the ledger, then the pointer; each step is on the
+disk before the next begins. So the pointer always names a whole version. Killed before the ledger, a version without an
+entry is left, which the next promotion of that bundle uses; killed after it, the entry is recorded as abandoned by the
 next writer.
 """
 
@@ -24,6 +25,7 @@ from tideline.champion import champion_bundle, find_version, list_versions, stor
 from tideline.contracts import Task, TidelineError
 from tideline.layout import Layout
 from tideline.ledger import Entry, Ledger, append_entry, read_ledger
+from tideline.lineage.kept import keep_lineage
 from tideline.live_parity import write_parity
 from tideline.params import Params
 from tideline.pointer import Challenger, Pointer, RouterKind, move_pointer, read_pointer
@@ -87,6 +89,7 @@ def promote(task: Task, params: Params, layout: Layout, told: Mapping[str, Any] 
             return Verdict(REFUSED, "", challenger.digest, tuple(reasons), evidence)
         version = store_version(layout, challenger)
         write_parity(layout, version, challenger, read_holdout(task, layout).frame, params.export, params.seed)
+        evidence["lineage"] = keep_lineage(layout, version, challenger)
         entry = append_entry(ledger_file(layout), PROMOTED, version, challenger.digest, (), evidence)
         move_pointer(layout, Pointer(version, challenger.digest, entry.seq))
         log.say(f"{version} is champion, in {versions_folder(layout) / version}")
@@ -110,7 +113,7 @@ def rollback(
             if to is None:
                 raise
             pointer = None
-        version = _previous(layout, entries) if to is None else find_version(layout, to)
+        version = find_previous(layout, entries) if to is None else find_version(layout, to)
         bundle = load_bundle(versions_folder(layout) / version)
         if pointer is not None and pointer.version == version and entries and pointer.seq == find_last_move(entries):
             log.say(f"{version} is champion already")
@@ -161,7 +164,8 @@ def _list_ended(pointer: Pointer | None) -> list[str]:
     return [c.version for c in pointer.challengers] if pointer else []
 
 
-def _previous(layout: Layout, entries: tuple[Entry, ...]) -> str:
+def find_previous(layout: Layout, entries: tuple[Entry, ...]) -> str:
+    """The champion before this one. Raises TidelineError if there is none."""
     line, _ = trace_line(entries)
     if len(line) < 2:
         raise TidelineError(

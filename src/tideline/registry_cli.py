@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from tideline import catalog
+from tideline.contracts import TidelineError
 from tideline.layout import Layout
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ def add_registry_verbs(verbs: Any) -> None:
     command = _add(verbs, "promote", "make the bundle champion if it passes the gate", _promote)
     command.add_argument("--version", help="a canary, which has passed it")
     command = _add(verbs, "rollback", "point back to the previous champion, or to a named version", _rollback)
-    command.add_argument("--to", help="version to go back to")
+    command.add_argument("version", nargs="?", help="version to go back to")
+    command.add_argument("--to", metavar="VERSION", help="the same")
+    command.add_argument("--all", action="store_true", help="params.yaml, dvc.lock and the task's data, too")
     command.add_argument("--reason", default="", help="kept in the ledger")
     command = _add(verbs, "canary", "let the bundle answer a share of the requests if it passes the gate", _canary)
     command.add_argument("--version", help="a version of the registry instead of the built bundle")
@@ -59,7 +62,17 @@ def _promote(arguments: argparse.Namespace) -> int:
 def _rollback(arguments: argparse.Namespace) -> int:
     from tideline.registry import rollback
 
-    return _tell(rollback(_find_layout(arguments), arguments.to, arguments.reason))
+    if arguments.version and arguments.to and arguments.version != arguments.to:
+        raise TidelineError(f"two versions are named, {arguments.version} and {arguments.to}; name one")
+    layout, version = _find_layout(arguments), arguments.version or arguments.to
+    if not arguments.all:
+        return _tell(rollback(layout, version, arguments.reason))
+    from tideline.lineage.restore import restore
+    from tideline.registry_view import describe_restored
+
+    restored = restore(layout, version, arguments.reason)
+    print(describe_restored(layout, restored.version, restored.kept, restored.code))
+    return _tell(restored.verdict)
 
 
 def _canary(arguments: argparse.Namespace) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tideline.layout import Layout
@@ -55,6 +55,17 @@ def describe_history(layout: Layout) -> str:
     if ledger.damage:
         lines.append(f"warning: {ledger.damage}")
     return "\n".join(lines) or f"{layout.task}: nothing was ever promoted"
+
+
+def describe_restored(layout: Layout, version: str, kept: Sequence[str], code: Sequence[str]) -> str:
+    """What came back beside the model, what was kept of what was there, and what can not come back."""
+    lines = [f"params.yaml, dvc.lock's stages of {layout.task} and their data are those of {version}"]
+    lines += [f"  what was there before is in {name}" for name in kept]
+    if any(name.startswith("params") for name in kept):
+        lines.append("  params.yaml is one for all tasks: `dvc status` says what that means for the others")
+    if code:
+        lines.append(f"  not as it was then: {', '.join(code)}; `dvc repro` would make the model anew with that code")
+    return "\n".join(lines)
 
 
 def _describe_role(challenger: Challenger) -> str:

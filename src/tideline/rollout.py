@@ -18,6 +18,7 @@ from tideline.champion import find_version, store_version, versions_folder
 from tideline.contracts import Task, TidelineError
 from tideline.layout import Layout
 from tideline.ledger import append_entry
+from tideline.lineage.kept import keep_lineage
 from tideline.live_parity import write_parity
 from tideline.params import Params
 from tideline.pointer import Challenger, ChallengerRole, Margins, Pointer, RouterKind, move_pointer, read_pointer
@@ -65,6 +66,7 @@ def challenge(
             return Verdict(REFUSED, "", bundle.digest, tuple(reasons), evidence)
         name = store_version(layout, bundle)
         write_parity(layout, name, bundle, read_holdout(task, layout).frame, params.export, params.seed)
+        evidence["lineage"] = keep_lineage(layout, name, bundle)
         entry = append_entry(ledger_file(layout), role, name, bundle.digest, (), evidence)
         since = present.since if present and present.role == role else time.time_ns() // 1000
         challenger = Challenger(name, bundle.digest, role, share, since, entry.seq, read_margins(params))

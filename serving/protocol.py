@@ -1,0 +1,213 @@
+"""HTTP for a request that has come as a whole: no ASGI messages between, and head and body leave in one write.
+
+uvicorn's protocol makes a scope, an event, a cycle and a timer for each request and writes twice: 60 µs, half of what a
+prediction costs. A small POST needs none of it: it is held until its last byte is here. What is large or slow, all
+other requests, and every connection's life (timeouts, pipelining, shutdown) are left to uvicorn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from time import perf_counter
+from typing import Any
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, HttpToolsProtocol
+
+from serving.app import Application
+from serving.asgi import JSON, Answer, Message, Scope
+
+_STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+GRACE = 0.1  # seconds that a request is held; clients often send head and body apart
+HELD_BYTES = 65_536
+_NOBODY = asyncio.Event()  # what is set when a connection is lost and nobody waits for it
+_INDIRECT = frozenset(b"%?#")
+
+
+class WholeRequest:
+    """One request of a connection, in the place of uvicorn's cycle: the parent class reads and sets these."""
+
+    __slots__ = ("body", "disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self, body: bytes, keep_alive: bool) -> None:
+        self.body: bytes | None = body
+        self.keep_alive = keep_alive
+        self.disconnected = self.response_complete = False
+        self.message_event = _NOBODY
+
+    async def receive(self) -> Message:
+        """The whole body; then, that the client has gone, when it has."""
+        if self.body is not None:
+            body, self.body = self.body, None
+            return {"type": "http.request", "body": body}
+        if not self.disconnected:
+            self.message_event = asyncio.Event()
+            await self.message_event.wait()
+        return {"type": "http.disconnect"}
+
+
+class WholeProtocol(HttpToolsProtocol):
+    """uvicorn's protocol, with a shorter way for whole requests to `application`."""
+
+    application: Application
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._held = False  # a request that may soon be whole
+        self._grace: asyncio.TimerHandle | None = None
+        self._body = b""
+        self._idle_since = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Some bytes of a request, all of it, or several."""
+        super().data_received(data)
+        if self._held and self._grace is None and self.parser is not None:
+            self._grace = self.loop.call_later(GRACE, self._pass_on)
+
+    def on_message_begin(self) -> None:
+        """Nothing is made before it is known what the request needs."""
+        self.url = self._body = b""
+        self.expect_100_continue = False
+        self.headers = []
+
+    def on_headers_complete(self) -> None:
+        """Hold a request that may be whole, and hand all others on."""
+        self._held = (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.limit_concurrency is None
+            and not self.expect_100_continue
+            and not self.parser.should_upgrade()
+            and self.parser.get_method() == b"POST"
+            and self.url[:1] == b"/"
+            and _INDIRECT.isdisjoint(self.url)
+            and self.parser.get_http_version() == "1.1"
+        )
+        if not self._held:
+            self._begin()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._held:
+            self._body = self._body + body if self._body else body
+            if len(self._body) > HELD_BYTES and self.parser is not None:
+                self._pass_on()
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole: answer it."""
+        if not self._held:
+            super().on_message_complete()
+            return
+        self._release()
+        cycle = WholeRequest(self._body, self.parser.should_keep_alive())
+        self.cycle = cycle  # type: ignore[assignment]
+        path = self.url.decode("latin-1")
+        scope = {"type": "http", "method": "POST", "path": path, "raw_path": self.url, "headers": self.headers}
+        task = self.loop.create_task(self._answer(cycle, scope))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def _begin(self) -> None:
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()
+
+    def _release(self) -> None:
+        self._held = False
+        if self._grace is not None:
+            self._grace.cancel()
+            self._grace = None
+
+    def _pass_on(self) -> None:
+        self._release()
+        body = self._body
+        self._begin()
+        if body:
+            super().on_body(body)
+
+    async def _answer(self, cycle: WholeRequest, scope: Scope) -> None:
+        arrived = perf_counter()
+        try:
+            label, answer = await self.application.respond(scope, cycle.receive, arrived)
+            if self.flow.write_paused and not cycle.disconnected:
+                await self.flow.drain()
+            if cycle.disconnected or answer is None:
+                return
+            self.transport.write(self._encode(cycle, answer))
+            cycle.response_complete = True
+            if not cycle.keep_alive:
+                self.transport.close()
+            self.on_response_complete()
+            self.application.observe(label, answer, arrived)
+        finally:
+            if not cycle.response_complete:
+                self.transport.close()
+
+    def _encode(self, cycle: WholeRequest, answer: Answer) -> bytes:
+        """Status line, headers and body."""
+        media = b"application/json" if answer.media is JSON else answer.media.encode()
+        parts = [_STATUS[answer.status]]
+        for name, value in self.server_state.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"content-type: ", media, b"\r\ncontent-length: %d\r\n" % len(answer.body))
+        for key, text in answer.headers.items():
+            name, value = key.encode(), text.encode()
+            if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+                raise RuntimeError(f"header {name!r} may not be sent: it holds control characters")
+            if name == b"connection" and value == b"close":
+                cycle.keep_alive = False
+                continue
+            parts += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts += (b"\r\n", answer.body)
+        return b"".join(parts)
+
+    def _unset_keepalive_if_required(self) -> None:
+        """uvicorn's timer for an idle connection stays, and looks again: a cancelled one a request costs more."""
+        self._idle_since = 0.0
+
+    def on_response_complete(self) -> None:
+        """The next request of the pipeline, or time to be idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            return
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close what has been idle too long; look again at what has not."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing() or not self._idle_since:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(left, self.timeout_keep_alive_handler)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """No timer may act on it any more, or keep its memory."""
+        self._release()
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+        super().connection_lost(exc)
+
+
+def install(application: Application) -> None:
+    """Make it the protocol that uvicorn takes where none is named, as BentoML names none."""
+    WholeProtocol.application = application
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = WholeProtocol  # type: ignore[assignment]

@@ -1,0 +1,276 @@
+"""HTTP as it comes over a real connection: whole, in pieces, several at once, and broken."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import uvicorn
+
+from serving.asgi import Answer, Receive, Scope
+from serving.protocol import GRACE, HELD_BYTES, WholeProtocol
+from tests.serving.real_server import RealServer
+from tests.serving.small_bundle import ROW
+from tests.wait import wait_for
+
+KEEP_ALIVE = 1  # seconds
+
+
+def encode(rooms: int, *headers: str, target: str = "/predict", version: str = "1.1") -> bytes:
+    """A request about a flat with so many rooms."""
+    body = json.dumps({"rows": [{**ROW, "rooms": rooms}]}).encode()
+    lines = [f"POST {target} HTTP/{version}", "host: here", "content-type: application/json", *headers]
+    return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
+
+
+def read_answers(connection: socket.socket, count: int) -> list[tuple[int, dict[str, str], bytes]]:
+    """The next answers of a connection: status, headers, body."""
+    file, found = connection.makefile("rb"), []
+    for _ in range(count):
+        status = int(file.readline().split()[1])
+        headers = {}
+        while line := file.readline().strip():
+            name, _, value = line.decode().partition(": ")
+            headers[name] = value
+        found.append((status, headers, file.read(int(headers["content-length"]))))
+    return found
+
+
+@contextmanager
+def connect(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        yield connection
+
+
+@pytest.fixture(scope="module")
+def told(server: RealServer) -> dict[int, float]:
+    """What the server says of some numbers of rooms, asked by an ordinary client."""
+    found = {}
+    for rooms in range(1, 9):
+        answer = server.client.post("/predict", json={"rows": [{**ROW, "rooms": rooms}]})
+        found[rooms] = answer.json()["predictions"][0]
+    assert len(set(found.values())) == len(found)
+    return found
+
+
+def prediction(body: bytes) -> float:
+    value = json.loads(body)["predictions"][0]
+    assert isinstance(value, float)
+    return value
+
+
+@pytest.mark.parametrize(("size", "pause"), [(1, 0.0), (7, 0.0005), (60, 0.02), (110, 1.5 * GRACE), (200, 1.5 * GRACE)])
+def test_a_request_in_pieces_is_answered_like_a_whole_one(
+    server: RealServer, told: dict[int, float], size: int, pause: float
+) -> None:
+    with connect(server.port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for rooms in (3, 4):
+            content = encode(rooms)
+            for start in range(0, len(content), size):
+                connection.sendall(content[start : start + size])
+                time.sleep(pause)
+            ((status, _, body),) = read_answers(connection, 1)
+            assert (status, prediction(body)) == (200, told[rooms])
+
+
+def test_pipelined_requests_are_answered_in_their_order(server: RealServer, told: dict[int, float]) -> None:
+    rooms = [1, 2, 3, 4, 5, 6, 7, 8] * 3
+    with connect(server.port) as connection:
+        connection.sendall(b"".join(map(encode, rooms)))
+        answers = read_answers(connection, len(rooms))
+    assert [prediction(body) for _, _, body in answers] == [told[n] for n in rooms]
+
+
+def test_whole_requests_and_others_take_turns_on_one_connection(server: RealServer, told: dict[int, float]) -> None:
+    model = b"GET /model HTTP/1.1\r\nhost: here\r\n\r\n"
+    with connect(server.port) as connection:
+        connection.sendall(encode(1) + model + encode(2) + model + model + encode(4))
+        answers = read_answers(connection, 6)
+    assert [status for status, _, _ in answers] == [200] * 6
+    assert [prediction(answers[i][2]) for i in (0, 2, 5)] == [told[1], told[2], told[4]]
+    assert all("columns" in json.loads(answers[i][2]) for i in (1, 3, 4))
+
+
+def test_the_client_that_waits_for_100_continue_gets_it(server: RealServer, told: dict[int, float]) -> None:
+    head, _, body = encode(5, "expect: 100-continue").partition(b"\r\n\r\n")
+    with connect(server.port) as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        ((status, _, content),) = read_answers(connection, 1)
+    assert (status, prediction(content)) == (200, told[5])
+
+
+def test_a_chunked_body_in_one_piece(server: RealServer, told: dict[int, float]) -> None:
+    body = json.dumps({"rows": [{**ROW, "rooms": 6}]}).encode()
+    head = (
+        b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
+    )
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:10], body[10:50], body[50:]))
+    with connect(server.port) as connection:
+        connection.sendall(head + chunks + b"0\r\n\r\n" + encode(7))
+        answers = read_answers(connection, 2)
+    assert [prediction(body) for _, _, body in answers] == [told[6], told[7]]
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (encode(2, "connection: close"), 200),
+        (encode(2, version="1.0"), 200),
+        (encode(2, "content-length: 3"), 400),
+        (b"POST /predict HTTP/1.1\r\nhost: here\r\nbad header\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20, 400),
+    ],
+)
+def test_the_last_request_of_a_connection(server: RealServer, content: bytes, status: int) -> None:
+    with connect(server.port) as connection:
+        connection.sendall(content)
+        ((found, headers, _),) = read_answers(connection, 1)
+        assert (found, headers["connection"]) == (status, "close")
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("target", ["/predict?a=b", "/%70redict", "http://here/predict"])
+def test_other_ways_to_write_a_path(server: RealServer, told: dict[int, float], target: str) -> None:
+    with connect(server.port) as connection:
+        connection.sendall(encode(8, target=target))
+        ((status, _, body),) = read_answers(connection, 1)
+    assert (status, prediction(body)) == (200, told[8])
+
+
+def test_what_is_too_large_to_be_held_is_answered_all_the_same(server: RealServer, told: dict[int, float]) -> None:
+    padding = b" " * (HELD_BYTES + 10_000)
+    head, _, body = encode(3).partition(b"\r\n\r\n")
+    head = head.replace(b"content-length: %d" % len(body), b"content-length: %d" % (len(body) + len(padding)))
+    with connect(server.port) as connection:
+        for _ in range(2):
+            connection.sendall(head + b"\r\n\r\n" + body + padding)
+            ((status, _, content),) = read_answers(connection, 1)
+            assert (status, prediction(content)) == (200, told[3])
+
+
+def test_too_much_in_one_piece_is_refused_and_the_connection_goes_on(server: RealServer) -> None:
+    large = b"x" * 200_001
+    head = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: 200001\r\n\r\n"
+    with connect(server.port) as connection:
+        connection.sendall(head + large)
+        ((status, _, body),) = read_answers(connection, 1)
+        assert (status, "larger than" in body.decode()) == (413, True)
+        connection.sendall(encode(1))
+        assert read_answers(connection, 1)[0][0] == 200
+
+
+def test_a_client_that_leaves_at_once_harms_nobody(server: RealServer, told: dict[int, float]) -> None:
+    for _ in range(50):
+        with connect(server.port) as connection:
+            connection.sendall(encode(1))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")  # a reset, not an end
+    assert server.client.post("/predict", json={"rows": [{**ROW, "rooms": 2}]}).json()["predictions"] == [told[2]]
+    assert "Traceback" not in server.log
+
+
+class Slow:
+    """Answers after a while, and counts."""
+
+    def __init__(self) -> None:
+        self.begun = self.gone = 0
+        self.observed: list[str] = []
+
+    async def respond(self, scope: Scope, receive: Receive, arrived: float) -> tuple[str, Answer]:
+        self.begun += 1
+        body = (await receive())["body"]
+        await asyncio.sleep(float(body))
+        if scope["path"] == "/until-gone":
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self.gone += 1
+        if scope["path"] == "/broken":
+            return "/broken", Answer(200, b"", headers={"x-broken": "a\r\nb: c"})
+        return str(scope["path"]), Answer(200, bytes(body))
+
+    def observe(self, label: str, answer: Answer, arrived: float) -> None:
+        self.observed.append(label)
+
+
+@contextmanager
+def run_slow() -> Iterator[tuple[int, uvicorn.Server, Slow]]:
+    """A server of our protocol in a thread, with short patience for idle connections."""
+    slow = Slow()
+
+    async def nobody(scope: Scope, receive: Receive, send: object) -> None:
+        raise AssertionError("not asked in these tests")
+
+    protocol = type("Protocol", (WholeProtocol,), {"application": slow})
+    config = uvicorn.Config(
+        nobody, http=protocol, log_config=None, lifespan="off", timeout_keep_alive=KEEP_ALIVE, port=0
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        wait_for(lambda: server.started)
+        yield listener.getsockname()[1], server, slow
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def ask(connection: http.client.HTTPConnection, seconds: float, path: str = "/wait") -> bytes:
+    connection.request("POST", path, str(seconds))
+    return connection.getresponse().read()
+
+
+def test_idle_connections_are_closed_and_busy_ones_are_not() -> None:
+    with run_slow() as (port, _, slow):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.connect()
+        for seconds in (0.0, 1.5 * KEEP_ALIVE, 0.0):  # the second takes longer than an idle connection may live
+            assert float(ask(connection, seconds)) == seconds
+            time.sleep(0.5 * KEEP_ALIVE)
+            opened = connection.sock
+        start = time.monotonic()
+        assert opened is not None and opened.recv(1) == b""
+        assert time.monotonic() - start < 3 * KEEP_ALIVE
+        assert slow.observed == ["/wait"] * 3
+
+
+def test_who_waits_for_the_client_to_leave_is_told_and_keeps_nobody_waiting() -> None:
+    with run_slow() as (port, _, slow):
+        leaving = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        leaving.request("POST", "/until-gone", "0.0")
+        wait_for(lambda: slow.begun == 1)
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=3)) as other:
+            assert ask(other, 0.0) == b"0.0"
+        assert slow.gone == 0
+        leaving.close()
+        wait_for(lambda: slow.gone == 1)
+
+
+def test_what_has_begun_is_answered_when_the_server_stops() -> None:
+    with run_slow() as (port, server, slow):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("POST", "/wait", "0.7")
+        wait_for(lambda: slow.begun == 1)
+        server.should_exit = True
+        answer = connection.getresponse()
+        assert (answer.status, answer.read(), answer.getheader("connection")) == (200, b"0.7", "close")
+
+
+def test_a_header_that_would_be_two_is_never_sent() -> None:
+    with run_slow() as (port, _, slow):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(connection, 0.0, "/broken")
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as other:
+            assert ask(other, 0.0) == b"0.0"
+        assert slow.observed == ["/wait"]
