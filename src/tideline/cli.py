@@ -18,6 +18,7 @@ from tideline.params import load_params
 from tideline.predict_cli import add_predict_verb
 from tideline.predlog_cli import add_log_verbs
 from tideline.registry_cli import add_registry_verbs
+from tideline.retraining_cli import add_retraining_verbs
 
 # Stages of the graph that need nothing but the task: verb -> (module, function).
 _TASK_STAGES = {
@@ -83,15 +84,18 @@ def _parser() -> argparse.ArgumentParser:
     add_log_verbs(verbs)
     add_monitor_verb(verbs)
     add_key_verbs(verbs)
+    add_retraining_verbs(verbs)
     return parser
 
 
 def _fetch(arguments: argparse.Namespace) -> None:
     from tideline.data import fetch
+    from tideline.labelled import ensure_folder
 
     params = load_params()
     task = catalog.get_task(arguments.task)
     fetch(task, params, Layout(task.name), arguments.source or params.source)
+    ensure_folder(Layout(task.name))
 
 
 def _simulate(arguments: argparse.Namespace) -> None:

@@ -63,10 +63,15 @@ def judge(
 ) -> Judgement:
     """Compare on the current holdout. `on_trial`: it need not be better than the champion, only not worse beyond noise.
 
-    Raises TidelineError if the holdout or a bundle cannot be read.
+    Where the split has a fresh holdout (fresh_gate.py), that one decides between challenger and champion; on the old
+    one the difference is recorded, and the naive baseline must still be beaten. Raises TidelineError if the holdout or
+    a bundle cannot be read.
     """
+    from tideline.fresh_gate import check_old_margin, has_fresh, judge_fresh
+
     manifest = challenger.manifest
     holdout = read_holdout(task, layout)
+    fresh = champion is not None and has_fresh(layout)
     score = "rmse" if task.problem == "regression" else "log_loss"
     evidence: dict[str, Any] = {
         "holdout": {"hash": holdout.hash, "rows": len(holdout.frame)},
@@ -88,7 +93,7 @@ def judge(
         return Judgement(tuple(reasons), evidence)
 
     losses = compute_losses(task, challenger, holdout)
-    evidence["challenger"] = _score(losses, score)
+    evidence["challenger"] = compute_score(losses, score)
     reasons += _check_claim(manifest, score, evidence["challenger"])
     rivals = {"naive": compute_naive_losses(task, challenger, holdout)}
     if champion is not None:
@@ -102,30 +107,45 @@ def judge(
             rivals["champion"] = compute_losses(task, champion, holdout)
     for name, other in rivals.items():
         gain = bootstrap_gain(other, losses, score, params.gate.confidence, params.seed)
-        evidence[name] = _score(other, score)
+        evidence[name] = compute_score(other, score)
         evidence[f"gain_over_{name}"] = {"mean": gain.mean, "low": gain.low, "high": gain.high}
-        may_equal = on_trial and name == "champion"
-        fails = gain.high < 0 if may_equal else not gain.low > 0
-        if fails:
-            verb, bound = ("worse", gain.high) if may_equal else ("not better", gain.low)
-            reasons.append(
-                f"it is {verb} than the {name} beyond noise: {score} {evidence['challenger']:,.6g} against "
-                f"{evidence[name]:,.6g}, gain {gain.mean:,.4g}, {params.gate.confidence:.0%} bound {bound:,.4g}"
-            )
+        if fresh and name == "champion":
+            reasons += check_old_margin(params, score, evidence["challenger"], evidence[name])
+            continue
+        scores = evidence["challenger"], evidence[name]
+        if reason := check_gain(name, gain, score, *scores, params.gate.confidence, on_trial and name == "champion"):
+            reasons.append(reason)
     if "champion" in rivals:
-        worse, table = _check_slices(task, params, holdout, rivals["champion"], losses, score)
+        worse, table = check_slices(task, params, holdout, rivals["champion"], losses, score)
         evidence["slices"] = table
-        reasons += worse
+        reasons += [] if fresh else worse
+    if fresh and champion is not None:
+        judgement = judge_fresh(task, params, layout, challenger, champion, on_trial)
+        evidence["fresh"] = judgement.evidence
+        reasons += judgement.reasons
     return Judgement(tuple(reasons), evidence)
 
 
-def read_holdout(task: Task, layout: Layout) -> Holdout:
-    """The current test rows and the hash of their split."""
+def check_gain(
+    name: str, gain: Gain, score: str, own: float, other: float, confidence: float, may_equal: bool = False
+) -> str:
+    """Why a gain over `name` is not enough; "" if it is. `may_equal`: not being worse beyond noise will do."""
+    if not (gain.high < 0 if may_equal else not gain.low > 0):
+        return ""
+    verb, bound = ("worse", gain.high) if may_equal else ("not better", gain.low)
+    return (
+        f"it is {verb} than the {name} beyond noise: {score} {own:,.6g} against {other:,.6g}, gain {gain.mean:,.4g}, "
+        f"{confidence:.0%} bound {bound:,.4g}"
+    )
+
+
+def read_holdout(task: Task, layout: Layout, name: str = "test.parquet") -> Holdout:
+    """The current test rows, or those of another file of the split, and the hash of the split."""
     import pandas as pd
 
     try:
         digest = json.loads((layout.split / "split.json").read_text())["hash"]
-        frame = pd.read_parquet(layout.split / "test.parquet")
+        frame = pd.read_parquet(layout.split / name)
     except (FileNotFoundError, KeyError) as error:
         raise TidelineError(f"no holdout in {layout.split} ({error}); run `dvc repro` or `dvc pull`") from error
     target = frame[task.target.name]
@@ -134,9 +154,7 @@ def read_holdout(task: Task, layout: Layout) -> Holdout:
     codes = pd.Index(task.classes).get_indexer(pd.Index(target.astype(str)))
     if (codes < 0).any():
         strange = sorted(set(target[codes < 0].astype(str)))
-        raise TidelineError(
-            f"{layout.split}/test.parquet: {task.target.name} holds {strange}, none of the task's classes"
-        )
+        raise TidelineError(f"{layout.split}/{name}: {task.target.name} holds {strange}, none of the task's classes")
     return Holdout(digest, frame, codes)
 
 
@@ -162,16 +180,29 @@ def compute_naive_losses(task: Task, bundle: Bundle, holdout: Holdout) -> Losses
 
 
 def bootstrap_gain(
-    other: Losses, own: Losses, score: str, confidence: float, seed: int, draws: int = RESAMPLES
+    other: Losses,
+    own: Losses,
+    score: str,
+    confidence: float,
+    seed: int,
+    draws: int = RESAMPLES,
+    groups: NDArray[np.int64] | None = None,
 ) -> Gain:
-    """Gain of `own` over `other`, losses (n,) of the same rows; bounds are quantiles over resamples of the pairs."""
+    """Gain of `own` over `other`, losses (n,) of the same rows; bounds are quantiles over resamples of the pairs.
+
+    groups: whole groups (n,) of rows are drawn together.
+    """
     random = np.random.default_rng(seed)
     gains = np.empty(draws)
+    members = [] if groups is None else [np.flatnonzero(groups == group) for group in np.unique(groups)]
     for i in range(draws):
-        rows = random.integers(0, len(own), len(own))
-        gains[i] = _score(other[rows], score) - _score(own[rows], score)
+        if groups is None:
+            rows = random.integers(0, len(own), len(own))
+        else:
+            rows = np.concatenate([members[g] for g in random.integers(0, len(members), len(members))])
+        gains[i] = compute_score(other[rows], score) - compute_score(own[rows], score)
     low, high = np.quantile(gains, [1 - confidence, confidence])
-    return Gain(_score(other, score) - _score(own, score), float(low), float(high))
+    return Gain(compute_score(other, score) - compute_score(own, score), float(low), float(high))
 
 
 def _check_run(manifest: Manifest, gate: Gate) -> list[str]:
@@ -203,7 +234,7 @@ def _check_claim(manifest: Manifest, score: str, found: float) -> list[str]:
     return []
 
 
-def _check_slices(
+def check_slices(
     task: Task, params: Params, holdout: Holdout, other: Losses, own: Losses, score: str
 ) -> tuple[list[str], list[dict[str, Any]]]:
     from tideline.slices import label_rows
@@ -211,7 +242,7 @@ def _check_slices(
     reasons, table = [], []
     for part in task.slices:
         for label, rows in label_rows(task, part, holdout.frame).items():
-            before, after = _score(other[rows], score), _score(own[rows], score)
+            before, after = compute_score(other[rows], score), compute_score(own[rows], score)
             change = after / before - 1 if before > 0 else float(after > 0)
             judged = len(rows) >= SLICE_ROWS
             line = {"slice": part.name, "label": label, "n": len(rows), "champion": before, "challenger": after}
@@ -226,7 +257,8 @@ def _check_slices(
     return reasons, table
 
 
-def _score(losses: Losses, score: str) -> float:
+def compute_score(losses: Losses, score: str) -> float:
+    """RMSE or mean log loss of losses (n,)."""
     mean = float(losses.mean())
     return float(np.sqrt(mean)) if score == "rmse" else mean
 

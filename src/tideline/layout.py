@@ -19,6 +19,16 @@ class Layout:
         return self.root / "data" / self.task / "raw"
 
     @property
+    def labelled(self) -> Path:
+        """Folder of the labelled snapshot (labelled.py); empty before the first one."""
+        return self.root / "data" / self.task / "labelled"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of windows of the log that may not be learnt from, each with the reasons."""
+        return self.root / "data" / self.task / "quarantine"
+
+    @property
     def validation(self) -> Path:
         """Folder of validation.json: the evidence that the raw data passed; downstream stages depend on it."""
         return self.root / "data" / self.task / "validation"
@@ -30,7 +40,7 @@ class Layout:
 
     @property
     def split(self) -> Path:
-        """Folder of train.parquet, test.parquet, split.json (hash, shares) and folds.npy."""
+        """Folder of train.parquet, test.parquet, split.json (hash, shares), folds.npy; maybe fresh.parquet."""
         return self.root / "data" / self.task / "split"
 
     @property
@@ -84,6 +94,11 @@ class Layout:
     def bundle(self) -> Path:
         """Folder of what ships: model.onnx, manifest.json, reference.json."""
         return self.root / "models" / self.task / "bundle"
+
+    @property
+    def decisions(self) -> Path:
+        """Every decision about retraining, also the decision to wait (retraining/journal.py)."""
+        return self.registry / "retraining.jsonl"
 
     @property
     def registry(self) -> Path:

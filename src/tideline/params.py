@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, UnionType
 from typing import Any, Literal, get_type_hints
 
 import yaml
@@ -106,6 +106,34 @@ class DriftReport:
 
 
 @dataclass(frozen=True)
+class SplitOverrides:
+    cuts: Mapping[str, str]
+    ends: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class HistoryChoice:
+    windows: tuple[float, ...]
+    half_lives: tuple[float, ...]
+    blocks: int
+    block_days: float
+    model: str
+
+
+@dataclass(frozen=True)
+class Retraining:
+    labels: int
+    cooldown_hours: float
+    budget: int
+    every_days: float
+    fresh: float
+    fresh_days: float
+    fresh_rows: int
+    old_margin: float | None
+    history: HistoryChoice
+
+
+@dataclass(frozen=True)
 class Params:
     tasks: tuple[str, ...]
     source: Literal["auto", "folder", "external", "download", "simulator"]
@@ -125,6 +153,8 @@ class Params:
     monitoring: Monitoring
     alerts: Alerts
     drift_report: DriftReport
+    split: SplitOverrides
+    retraining: Retraining
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -160,6 +190,8 @@ def _record(kind: Any, raw: Any, place: str) -> Any:
 def _value(kind: Any, raw: Any, place: str) -> Any:
     origin = getattr(kind, "__origin__", None)
     args: tuple[Any, ...] = getattr(kind, "__args__", ())
+    if isinstance(kind, UnionType):  # T | None
+        return None if raw is None else _value(args[0], raw, place)
     if is_dataclass(kind):
         return _record(kind, raw, place)
     if origin is Literal:

@@ -58,8 +58,10 @@ class Status:
     warnings: tuple[str, ...]
 
 
-def promote(task: Task, params: Params, layout: Layout) -> Verdict:
+def promote(task: Task, params: Params, layout: Layout, told: Mapping[str, Any] | None = None) -> Verdict:
     """Make the built bundle champion if it passes the gate; the verdict is recorded either way.
+
+    told: joins the recorded evidence, such as why it was trained.
 
     Raises TidelineError if a bundle is broken, the holdout is absent, or the registry is damaged or held by another.
     """
@@ -78,7 +80,7 @@ def promote(task: Task, params: Params, layout: Layout) -> Verdict:
         champion = load_bundle(versions_folder(layout) / pointer.version) if pointer else None
         judgement = judge(task, params, layout, challenger, champion)
         reasons = [*judgement.reasons, *check_withdrawn(entries, challenger.digest)]
-        evidence = {**judgement.evidence, "champion_version": pointer.version if pointer else None}
+        evidence = {**(told or {}), **judgement.evidence, "champion_version": pointer.version if pointer else None}
         if ended := _list_ended(pointer):
             evidence["ended"] = ended
         if reasons:

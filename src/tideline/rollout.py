@@ -28,13 +28,20 @@ from tideline.verdict import REFUSED, Verdict
 
 
 def challenge(
-    task: Task, params: Params, layout: Layout, role: ChallengerRole, share: float = 0.0, version: str | None = None
+    task: Task,
+    params: Params,
+    layout: Layout,
+    role: ChallengerRole,
+    share: float = 0.0,
+    version: str | None = None,
+    told: Mapping[str, Any] | None = None,
 ) -> Verdict:
     """Set the built bundle, or a version of the registry, beside the champion.
 
     A canary has to pass the gate, except that it may be as good as the champion as far as noise tells. A shadow needs
-    no gate. `share` of the requests is a canary's; asked again, it gets another share. Raises TidelineError if there is
-    no champion, a bundle is broken, the shares exceed 1, the holdout is absent, or the registry is damaged or held.
+    no gate. `share` of the requests is a canary's; asked again, it gets another share. told: joins the recorded
+    evidence. Raises TidelineError if there is no champion, a bundle is broken, the shares exceed 1, the holdout is
+    absent, or the registry is damaged or held.
     """
     with stage(role, task.name) as log, writing(layout):
         entries = settle(layout)
@@ -47,7 +54,7 @@ def challenge(
         _check_share(role, share, others)
         from tideline.gate import judge, read_holdout
 
-        evidence: dict[str, Any] = {"share": share, "champion_version": pointer.version}
+        evidence: dict[str, Any] = {**(told or {}), "share": share, "champion_version": pointer.version}
         reasons = check_withdrawn(entries, bundle.digest)
         if role == "canary" and (present is None or present.role != "canary"):
             champion = load_bundle(versions_folder(layout) / pointer.version)

@@ -137,7 +137,7 @@ def draft_manifest(
         target=task.target,
         classes=task.classes,
         clip=task.clip,
-        provenance={key: raw[key] for key in ("source", "simulated", "rows", "sha256")},
+        provenance={key: raw[key] for key in ("source", "simulated", "rows", "sha256")} | _name_labelled(layout),
         hashes={
             "data": raw["sha256"],
             "split": _read(layout.split / "split.json")["hash"],
@@ -151,6 +151,12 @@ def draft_manifest(
         metrics={"cv": {row["model"]: {"mean": row["mean"], "std": row["std"]} for row in board}},
         device=winner["device"],
     )
+
+
+def _name_labelled(layout: Layout) -> dict[str, Any]:
+    # Rows of the prediction log that took part, if there are any.
+    split = _read(layout.split / "split.json")
+    return {"labelled": split["labelled"]} if "labelled" in split else {}
 
 
 def sketch_training(

@@ -1,4 +1,8 @@
-"""Parts the validated rows into training and test rows, and the training rows into folds."""
+"""Parts the validated rows into training and test rows, and the training rows into folds.
+
+Labelled rows of the log (labelled.py) join the training rows, as far as the chosen history reaches, or a holdout of
+their own; the old test rows stay what they were.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,39 @@ import pandas as pd
 
 from tideline.contracts import Task, TidelineError
 from tideline.data import hash_file
+from tideline.labelled import read_snapshot
 from tideline.layout import Layout
 from tideline.params import Params
 from tideline.progress import stage
+from tideline.split_labelled import describe_pool, drop_end, pool_rows, set_split
 from tideline.split_rows import assign_folds, identify_rows, part_rows, strata
 
 SHARE_TOLERANCE = 0.1  # of hash, and group splits: how far the test share may lie from the one asked for
 
 
 def split(task: Task, params: Params, layout: Layout) -> None:
-    """Write train.parquet, test.parquet, folds.npy and split.json from the raw snapshot.
+    """Write train.parquet, test.parquet, folds.npy and split.json from the raw snapshot; with labelled rows also
+    fresh.parquet, a second holdout.
 
     Raises TidelineError if the raw data was never validated, or if disjointness or the shares do not hold.
     """
     with stage("split", task.name) as log:
         evidence = _read_evidence(task, layout)
-        frame = pd.read_parquet(layout.raw / "data.parquet")
+        task = set_split(task, params)
+        frame = drop_end(pd.read_parquet(layout.raw / "data.parquet"), task, params)
         train_rows, test_rows = part_rows(frame, task)
         shares = check_parts(frame, train_rows, test_rows, task)
         train = frame.iloc[train_rows].reset_index(drop=True)
         test = frame.iloc[test_rows].reset_index(drop=True)
-        folds = assign_folds(train, task, params.cv.folds, params.seed)
         digest = hash_membership(frame, train_rows, test_rows)
+        fresh, labelled = None, {}
+        if (snapshot := read_snapshot(layout)) is not None:
+            pool = pool_rows(task, params, train, test, snapshot.frame)
+            train, fresh = pool.draw(snapshot.history), pool.fresh
+            labelled = {"labelled": {**pool.counts, "sha256": snapshot.sha256, "history": snapshot.history.to_dict()}}
+            digest = hash_parts(digest, train, fresh)
+            log.say(f"{describe_pool(pool)}; history: {snapshot.history.name}")
+        folds = assign_folds(train, task, params.cv.folds, params.seed)
         record = {
             "hash": digest,
             "n_train": len(train),
@@ -42,8 +57,9 @@ def split(task: Task, params: Params, layout: Layout) -> None:
             "folds": params.cv.folds,
             "data_sha256": evidence["data_sha256"],
             "time_ordered": task.split.kind == "time",
+            **labelled,
         }
-        _write(layout, train, test, folds, record)
+        _write(layout, train, test, fresh, folds, record)
         log.say(
             f"{len(train):,} training rows, {len(test):,} test rows ({task.split.kind} by {', '.join(task.split.by)})"
         )
@@ -105,6 +121,14 @@ def hash_membership(frame: pd.DataFrame, train: np.ndarray, test: np.ndarray) ->
     return digest.hexdigest()
 
 
+def hash_parts(digest: str, train: pd.DataFrame, fresh: pd.DataFrame) -> str:
+    """sha256 over the membership of the raw rows and over which rows are learnt from and freshly held out."""
+    parts = pd.concat([train, fresh], ignore_index=True)
+    rows = np.arange(len(parts))
+    membership = hash_membership(parts, rows[: len(train)], rows[len(train) :])
+    return hashlib.sha256(f"{digest}:{membership}".encode()).hexdigest()
+
+
 def _read_evidence(task: Task, layout: Layout) -> dict[str, Any]:
     path = layout.validation / "validation.json"
     if not path.is_file():
@@ -115,15 +139,26 @@ def _read_evidence(task: Task, layout: Layout) -> dict[str, Any]:
     return evidence
 
 
-def _write(layout: Layout, train: pd.DataFrame, test: pd.DataFrame, folds: np.ndarray, record: dict[str, Any]) -> None:
+def _write(
+    layout: Layout,
+    train: pd.DataFrame,
+    test: pd.DataFrame,
+    fresh: pd.DataFrame | None,
+    folds: np.ndarray,
+    record: dict[str, Any],
+) -> None:
+    frames = {"train.parquet": train, "test.parquet": test}
+    if fresh is not None:
+        frames["fresh.parquet"] = fresh
     layout.split.mkdir(parents=True, exist_ok=True)
-    fresh = {
-        name: layout.split / f".{name}.part" for name in ("train.parquet", "test.parquet", "folds.npy", "split.json")
-    }
-    train.to_parquet(fresh["train.parquet"], index=False)
-    test.to_parquet(fresh["test.parquet"], index=False)
-    with fresh["folds.npy"].open("wb") as file:
+    names = (*frames, "folds.npy", "split.json")
+    parts = {name: layout.split / f".{name}.part" for name in names}
+    for name, frame in frames.items():
+        frame.to_parquet(parts[name], index=False)
+    with parts["folds.npy"].open("wb") as file:
         np.save(file, folds)
-    fresh["split.json"].write_text(json.dumps(record, indent=2) + "\n")
-    for name, path in fresh.items():
+    parts["split.json"].write_text(json.dumps(record, indent=2) + "\n")
+    for name, path in parts.items():
         path.replace(layout.split / name)
+    if fresh is None:
+        (layout.split / "fresh.parquet").unlink(missing_ok=True)

@@ -24,7 +24,7 @@ def part_rows(frame: pd.DataFrame, task: Task) -> tuple[np.ndarray, np.ndarray]:
         return _part_stratified(frame, task)
     if policy.kind == "time":
         order = np.lexsort([frame[name].to_numpy() for name in reversed(policy.by)])
-        late = frame[policy.by[0]].to_numpy()[order] >= _cut(task)
+        late = frame[policy.by[0]].to_numpy()[order] >= find_cut(task)
         return order[~late], order[late]
     in_test = _test_by_hash(frame, policy) if policy.kind == "hash" else _test_by_group(frame, policy)
     rows = np.arange(n)
@@ -122,7 +122,8 @@ def _test_by_group(frame: pd.DataFrame, policy: Split) -> np.ndarray:
     return np.asarray(chosen[codes], dtype=bool)
 
 
-def _cut(task: Task) -> float:
+def find_cut(task: Task) -> float:
+    """The cut of a time split in its column's units. Raises TidelineError if it does not fit the column."""
     name = task.split.by[0]
     kind = next((c.kind for c in (*task.columns, *task.extra) if c.name == name), "number")
     try:
@@ -142,3 +143,12 @@ def _blocks(key: np.ndarray, folds: int, name: str) -> np.ndarray:
             f"split of {name}: too few moments in time for {folds} folds; lower cv.folds in params.yaml"
         )
     return np.searchsorted(np.array(edges), np.arange(n), side="right").astype(np.int8) - np.int8(1)
+
+
+def draw_chances(frame: pd.DataFrame, by: tuple[str, ...], seed: int) -> np.ndarray:
+    """A number in [0, 1) a row (n,), fixed by its values in the columns `by` and the seed alone."""
+    identity = pd.util.hash_pandas_object(frame[list(by)], index=False).to_numpy().astype(np.uint64)
+    # Another draw than the hash itself: the same rows are hashed elsewhere.
+    mixed = (identity ^ np.uint64(0x9E3779B97F4A7C15 * (2 * seed + 1) % 2**64)) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(31))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray((mixed ^ (mixed >> np.uint64(29))) >> np.uint64(11), dtype=np.float64) / 2.0**53

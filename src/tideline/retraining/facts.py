@@ -1,0 +1,114 @@
+"""Gathers what a decision rests on: registry, verdicts, journal, clock."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import pandas as pd
+
+from tideline.bookkeeping import ledger_file
+from tideline.bundle import Bundle, load_bundle
+from tideline.champion import champion_bundle
+from tideline.data_frame import hash_frame
+from tideline.layout import Layout
+from tideline.ledger import read_ledger
+from tideline.monitor import WindowVerdict, list_history
+from tideline.pointer import read_pointer
+from tideline.predlog import Store
+from tideline.retraining.guard import Alarms, Facts
+from tideline.retraining.journal import Line, find_done, find_unfinished, list_finished
+from tideline.split_labelled import count_usable
+from tideline.succession import list_changes
+
+ERRORS = ("realised error", "estimated error")
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The champion and the latest verdict on it; None where there is none."""
+
+    champion: Bundle | None
+    verdict: WindowVerdict | None
+
+    @property
+    def version(self) -> str:
+        """The champion's name; "" if there is none."""
+        return "" if self.champion is None else self.champion.path.name
+
+
+def look_around(layout: Layout, store: Store) -> Scene:
+    """Raises TidelineError if the champion's bundle is broken; StoreUnavailable."""
+    if read_pointer(layout) is None:
+        return Scene(None, None)
+    champion = load_bundle(champion_bundle(layout))
+    verdicts = list_history(store, layout.task, champion.path.name, limit=1)
+    return Scene(champion, verdicts[0] if verdicts else None)
+
+
+def gather_facts(layout: Layout, scene: Scene, lines: Sequence[Line], now: int, by_hand: str | None) -> Facts:
+    """All but what the log says. now: µs since 1970-01-01 UTC. by_hand: a person's reason, or None."""
+    unfinished = find_unfinished(lines)
+    return Facts(
+        task=layout.task,
+        champion=scene.version,
+        now=now,
+        since=find_since(layout),
+        alarms=read_alarms(scene.verdict),
+        finished=list_finished(lines),
+        unfinished="; ".join(unfinished.reasons) if unfinished else "",
+        by_hand=by_hand,
+    )
+
+
+def add_rows(facts: Facts, scene: Scene, rows: pd.DataFrame, counts: Mapping[str, int], lines: Sequence[Line]) -> Facts:
+    """The facts with what the log says. rows: all labelled rows so far. counts: where they would go
+    (`split_labelled.Pool.counts`)."""
+    key = make_key(facts.task, facts.champion, rows)
+    labels = count_usable(counts) - count_learnt(scene.champion)
+    return replace(facts, key=key, labels=labels, fresh=counts["fresh"], done=find_done(lines, key))
+
+
+def make_key(task: str, champion: str, rows: pd.DataFrame) -> str:
+    """Names a retraining by what it would start from: the same champion and rows have the same key."""
+    return hashlib.sha256(f"{task}\0{champion}\0{hash_frame(rows)}".encode()).hexdigest()[:16]
+
+
+def count_learnt(champion: Bundle | None) -> int:
+    """Labelled rows that were there when the champion was trained, and were of use."""
+    labelled = None if champion is None else champion.manifest.provenance.get("labelled")
+    return 0 if labelled is None else count_usable(labelled)
+
+
+def find_since(layout: Layout) -> int | None:
+    """When the champion took its place, µs since 1970-01-01 UTC."""
+    changes = list_changes(read_ledger(ledger_file(layout)).entries)
+    return round(datetime.fromisoformat(changes[-1].time).timestamp() * 1e6) if changes else None
+
+
+def read_alarms(verdict: WindowVerdict | None) -> Alarms:
+    """A verdict as the guard sees it. Where labels tell the error, and it is no worse, the estimate is not believed."""
+    if verdict is None:
+        return Alarms()
+    errors: list[str] = []
+    pending: list[str] = []
+    drifts: list[str] = []
+    faults: list[str] = []
+    realised = next((c for c in verdict.checks if c.part == "error" and c.subject == ERRORS[0]), None)
+    for check in verdict.checks:
+        if not check.breached:
+            continue
+        if check.concern == "error" and check.subject in ERRORS:
+            said = f"{check.subject} is {check.effect:.0%} above training, {check.windows} windows in a row"
+            contradicted = check.subject == ERRORS[1] and realised is not None and not realised.breached
+            if contradicted:
+                pending.append(f"{said}, but labels do not show it ({realised.remark if realised else ''})")
+            else:
+                (errors if check.alarm else pending).append(said)
+        elif check.alarm and check.concern == "drift":
+            drifts.append(f"{check.subject} ({check.test})")
+        elif check.alarm and check.concern == "quality":
+            faults.append(f"{check.subject} ({check.test})")
+    return Alarms(verdict.status, tuple(errors), tuple(pending), tuple(drifts), tuple(faults))

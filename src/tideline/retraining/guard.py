@@ -1,0 +1,131 @@
+"""Whether to retrain now: a function of facts and settings alone. It acts on nothing; every answer has reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tideline.params import Retraining
+
+Trigger = Literal["by hand", "loss of quality", "schedule", "unfinished", ""]
+HOUR, DAY = 3_600_000_000, 86_400_000_000  # µs
+MONTH = 30 * DAY
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """What the latest verdict on the champion says. status: "" if there is none. errors: checks of realised and
+    estimated error (and of coverage) that have stood for enough windows; pending: those that have not yet; drifts,
+    faults: alarms about drift and about the data's quality."""
+
+    status: str = ""
+    errors: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()
+    drifts: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a decision rests on. Times: µs since 1970-01-01 UTC. Where nothing calls for a retraining the log is not
+    read, and key, labels and fresh are empty.
+
+    key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows
+    that came after the champion's. fresh: rows of the fresh holdout. since: when the champion took its place. finished:
+    times of retrainings. done: how one under this very key ended ("" if there was none). unfinished: why one was begun
+    that has no end. by_hand: a person's reason; None: nobody asked.
+    """
+
+    task: str
+    champion: str
+    now: int
+    key: str = ""
+    labels: int = 0
+    fresh: int = 0
+    since: int | None = None
+    alarms: Alarms = field(default_factory=Alarms)
+    finished: tuple[int, ...] = ()
+    done: str = ""
+    unfinished: str = ""
+    by_hand: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """act: retrain. trigger: what for. reasons: why, or why not, each a sentence."""
+
+    act: bool
+    trigger: Trigger
+    reasons: tuple[str, ...]
+
+
+def decide(facts: Facts, settings: Retraining) -> Decision:
+    """Retrain if something calls for it and nothing forbids it.
+
+    A person's wish overrides that an alarm is lacking, the pause and the budget. It overrides neither that the very
+    same was done already, nor a lack of labels; nor quarantine and single flight, which are checked elsewhere.
+    """
+    trigger, because = _find_trigger(facts, settings)
+    if not facts.champion:
+        return Decision(False, trigger, ("there is no champion to compare with: promote a first one",))
+    if facts.done:
+        said = f"this was done already: the same champion and the same labelled rows ({facts.done})"
+        return Decision(False, trigger, (said,))
+    if not trigger:
+        return Decision(False, trigger, because)
+    forbidding = []
+    if facts.labels < settings.labels and trigger != "unfinished":
+        forbidding.append(
+            f"{facts.labels:,} new labelled rows are too few; {settings.labels:,} would do (params.yaml: "
+            "retraining.labels)"
+        )
+    if facts.fresh < settings.fresh_rows:
+        forbidding.append(
+            f"the fresh holdout would have {facts.fresh:,} rows, too few to judge a challenger; "
+            f"{settings.fresh_rows:,} would do (params.yaml: retraining.fresh_rows)"
+        )
+    overridden = _check_pace(facts, settings)
+    if trigger in ("schedule", "loss of quality"):
+        forbidding += overridden
+        overridden = []
+    if forbidding:
+        return Decision(False, trigger, (*forbidding, *because))
+    return Decision(True, trigger, (*because, *(f"overridden: {reason}" for reason in overridden)))
+
+
+def _find_trigger(facts: Facts, settings: Retraining) -> tuple[Trigger, tuple[str, ...]]:
+    alarms = facts.alarms
+    if facts.by_hand is not None:
+        return "by hand", (f"by hand{f': {facts.by_hand}' if facts.by_hand else ''}",)
+    if facts.unfinished:
+        return "unfinished", (f"a retraining was begun and never finished ({facts.unfinished})",)
+    if alarms.errors:
+        return "loss of quality", tuple(f"persistent loss of quality: {error}" for error in alarms.errors)
+    age = None if facts.since is None else (facts.now - facts.since) / DAY
+    if settings.every_days > 0 and age is not None and age >= settings.every_days:
+        return "schedule", (f"the last training is {age:,.1f} days old, the schedule says {settings.every_days:g}",)
+    if not alarms.status:
+        return "", ("no verdict on the champion yet: run `tideline monitor`",)
+    reasons = [f"the verdict is {alarms.status}: no persistent loss of quality"]
+    reasons += [f"not for enough windows in a row yet: {pending}" for pending in alarms.pending]
+    if alarms.drifts:
+        reasons.append(f"drift alone is not enough: {', '.join(alarms.drifts)}")
+    if alarms.faults:
+        reasons.append(f"faults of the data are to be repaired, not learnt: {', '.join(alarms.faults)}")
+    return "", tuple(reasons)
+
+
+def _check_pace(facts: Facts, settings: Retraining) -> list[str]:
+    reasons = []
+    last = max(facts.finished, default=None)
+    if last is not None and facts.now - last < settings.cooldown_hours * HOUR:
+        reasons.append(
+            f"the last retraining was {(facts.now - last) / HOUR:,.1f} h ago, the pause is "
+            f"{settings.cooldown_hours:g} h (params.yaml: retraining.cooldown_hours)"
+        )
+    lately = sum(facts.now - time < MONTH for time in facts.finished)
+    if lately >= settings.budget:
+        reasons.append(
+            f"{lately} retrainings in 30 days are all that may be (params.yaml: retraining.budget {settings.budget})"
+        )
+    return reasons

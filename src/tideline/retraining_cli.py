@@ -1,0 +1,97 @@
+"""`tideline collect TASK` and `tideline retrain TASK`.
+
+Exit codes of retrain: 0 promoted, canary, or a dry run that would act; 3 nothing to do now; 4 the gate refused;
+5 quarantined; 6 another process retrains this task; 1 error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any
+
+from tideline.layout import Layout
+from tideline.progress import say
+
+if TYPE_CHECKING:
+    from tideline.retraining.run import Outcome
+
+EXIT = {"wait": 3, "refused": 4, "quarantined": 5}
+IN_FLIGHT = 6
+
+
+def add_retraining_verbs(verbs: Any) -> None:
+    """Add `collect` and `retrain` to the parser's verbs."""
+    command = verbs.add_parser(
+        "collect", help="write the labelled rows of the prediction log as a snapshot, with the history to learn from",
+        epilog="exit code: 0 written or unchanged, 3 no labelled rows, 5 quarantined, 6 in flight, 1 error",
+    )  # fmt: skip
+    command.add_argument("task")
+    command.set_defaults(run=_collect)
+    command = verbs.add_parser(
+        "retrain", help="train again on what the log has learnt, if there is reason to",
+        epilog="exit code: 0 promoted, canary or (dry run) would act, 3 nothing to do, 4 refused by the gate, "
+        "5 quarantined, 6 in flight, 1 error",
+    )  # fmt: skip
+    command.add_argument("task")
+    command.add_argument("--reason", help="by hand, and why: no alarm is needed")
+    command.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
+    command.add_argument("--canary", action="store_true", help="offer the result as a canary instead of as champion")
+    command.add_argument("--json", action="store_true", help="the outcome as JSON; what else is said goes to stderr")
+    command.set_defaults(run=_retrain)
+
+
+def _retrain(arguments: argparse.Namespace) -> int:
+    from tideline.catalog import get_task
+    from tideline.params import load_params
+    from tideline.predlog_cli import open_existing
+    from tideline.retraining.flight import InFlightError
+    from tideline.retraining.run import Request, retrain
+
+    task = get_task(arguments.task)
+    request = Request(arguments.reason, arguments.dry_run, arguments.canary)
+    with _saying(arguments.json), open_existing() as store:
+        try:
+            outcome = retrain(task, load_params(), Layout(task.name), store, request)
+        except InFlightError as error:
+            print(f"tideline retrain: {error}", file=sys.stderr, flush=True)
+            return IN_FLIGHT
+    say(json.dumps(outcome.to_dict()) if arguments.json else _describe(outcome))
+    return EXIT.get(outcome.name, 0)
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    from tideline.catalog import get_task
+    from tideline.params import load_params
+    from tideline.predlog_cli import open_existing
+    from tideline.retraining.flight import InFlightError
+    from tideline.retraining.run import collect_by_hand
+
+    task = get_task(arguments.task)
+    with open_existing() as store:
+        try:
+            outcome = collect_by_hand(task, load_params(), Layout(task.name), store, time.time_ns() // 1000)
+        except InFlightError as error:
+            print(f"tideline collect: {error}", file=sys.stderr, flush=True)
+            return IN_FLIGHT
+    return EXIT.get(outcome, 0)
+
+
+@contextmanager
+def _saying(as_json: bool) -> Iterator[None]:
+    if not as_json:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def _describe(outcome: Outcome) -> str:
+    title = f"{outcome.facts.task}: {outcome.name}"
+    if outcome.verdict and outcome.verdict["version"]:
+        title += f" {outcome.verdict['version']}"
+    return "\n".join([title, *(f"  - {reason}" for reason in outcome.reasons or outcome.decision.reasons)])

@@ -1,0 +1,219 @@
+"""A retraining from the log to the registry: promoted, refused, quarantined, failed, killed, twice at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.retraining.small_project import (
+    BETTER,
+    CHANGED,
+    HOMES,
+    NOW,
+    PARAMS,
+    SAME,
+    ask,
+    build,
+    log_changed,
+    open_log,
+)
+from tests.small_registry import actions
+from tests.wait import wait_for
+from tideline.champion import champion_bundle
+from tideline.contracts import Task, TidelineError
+from tideline.labelled import read_snapshot
+from tideline.layout import Layout
+from tideline.monitor.records import ALARM, Check, Errors, WindowVerdict
+from tideline.predlog import Label, StoredVerdict
+from tideline.registry import history, status
+from tideline.retraining.facts import read_alarms
+from tideline.retraining.guard import Alarms
+from tideline.retraining.journal import Line, append_line, read_lines
+from tideline.retraining.run import Request, retrain
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("homes")
+    log_changed(build(root))
+    return root
+
+
+@pytest.fixture
+def layout(built: Path, tmp_path: Path) -> Layout:
+    shutil.copytree(built, tmp_path / "project")
+    return Layout("homes", tmp_path / "project")
+
+
+def events(layout: Layout) -> list[tuple[str, str]]:
+    return [(line.event, line.outcome) for line in read_lines(layout.decisions)]
+
+
+def test_a_better_one_is_promoted_and_the_same_is_not_done_again(layout: Layout) -> None:
+    outcome = ask(layout)
+    assert outcome.name == "promoted", outcome.reasons
+    entry = history(layout).entries[-1]
+    told = entry.evidence["retraining"]
+    assert told["trigger"] == "by hand" and told["history"]["name"] == "last 30 days"
+    snapshot = read_snapshot(layout)
+    assert snapshot is not None and told["labelled"] == {"rows": 600, "sha256": snapshot.sha256}
+    assert entry.evidence["fresh"]["gain_over_champion"]["low"] > 0 > entry.evidence["gain_over_champion"]["high"]
+    assert champion_bundle(layout).name.startswith("v0002")
+    again = ask(layout)
+    assert again.name == "wait" and "0 new labelled rows are too few" in again.reasons[0]
+    assert events(layout) == [("begin", ""), ("end", "promoted"), ("wait", "")]
+
+
+def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layout) -> None:
+    outcome = ask(layout, SAME)
+    assert outcome.name == "refused"
+    assert outcome.reasons[0].startswith("on the fresh holdout it is not better than the champion beyond noise")
+    assert champion_bundle(layout).name.startswith("v0001")
+    assert read_snapshot(layout) is not None
+    again = ask(layout)
+    assert again.name == "wait" and "done already" in again.reasons[0]
+
+
+@pytest.mark.slow
+def test_a_canary_is_offered_as_one(layout: Layout) -> None:
+    outcome = ask(layout, canary=True)
+    assert outcome.name == "canary"
+    (canary,) = status(layout).challengers
+    assert canary.role == "canary" and canary.share == PARAMS.rollout.share
+    assert champion_bundle(layout).name.startswith("v0001")
+
+
+def test_bad_rows_go_to_quarantine_and_nothing_else_changes(built: Path, tmp_path: Path) -> None:
+    shutil.copytree(built, tmp_path / "project")
+    layout = Layout("homes", tmp_path / "project")
+    (layout.root / "log.db").unlink()
+    log_changed(layout, CHANGED.assign(floor=np.where(np.arange(len(CHANGED)) > 200, 7.0, CHANGED["floor"])))
+    outcome = ask(layout)
+    assert outcome.name == "quarantined" and "column 'floor' stands still" in outcome.reasons[0]
+    (window,) = layout.quarantine.iterdir()
+    assert json.loads((window / "reasons.json").read_text())["rows"] == 600
+    assert read_snapshot(layout) is None and champion_bundle(layout).name.startswith("v0001")
+    assert actions(layout) == ["promoted", "quarantined"]
+    again = ask(layout)  # its rows are not looked at again
+    assert again.name == "wait" and again.counts["in_quarantine"] == 600
+    assert actions(layout) == ["promoted", "quarantined"]
+
+
+@pytest.mark.slow
+def test_a_failed_graph_is_recorded_and_may_be_tried_again(layout: Layout) -> None:
+    def fail(task: Task, layout: Layout) -> None:
+        raise TidelineError("no room")
+
+    with open_log(layout) as store, pytest.raises(TidelineError, match="no room"):
+        retrain(HOMES, PARAMS, layout, store, Request("test"), NOW, fail)
+    assert events(layout) == [("begin", ""), ("end", "failed")]
+    assert ask(layout).name == "promoted"
+
+
+def test_a_dry_run_writes_nothing(layout: Layout) -> None:
+    before = sorted(p for p in layout.root.rglob("*") if p.is_file() and ".retraining.lock" not in p.name)
+    with open_log(layout) as store:
+        outcome = retrain(HOMES, PARAMS, layout, store, Request("test", dry_run=True), NOW)
+    assert outcome.name == "would act" and outcome.history is not None
+    after = sorted(p for p in layout.root.rglob("*") if p.is_file() and ".retraining.lock" not in p.name)
+    assert [p for p in after if p not in before and "log.db" not in p.name] == []
+
+
+def make_verdict(*checks: Check) -> WindowVerdict:
+    return WindowVerdict("homes", "v", 1, 500, 0, 1, ALARM, checks, Errors(), 0.01, 3, ())
+
+
+def error(subject: str, breached: bool = True, alarm: bool = True) -> Check:
+    return Check("error", subject, "welch", "error", 1.0, 0.0, 0.5, 0.2, 0.0, breached, 3, alarm, "1 over 2 labels")
+
+
+@pytest.mark.slow
+def test_a_verdict_of_lasting_loss_starts_it_without_a_person(layout: Layout) -> None:
+    version = champion_bundle(layout).name
+    with open_log(layout) as store:
+        store.save_verdict(
+            StoredVerdict("homes", version, NOW, 0, NOW, 500, "alarm", make_verdict(error("realised error")).to_json())
+        )
+    outcome = ask(layout, reason=None)
+    assert outcome.name == "promoted" and outcome.decision.trigger == "loss of quality"
+
+
+def test_alarms_as_the_guard_sees_them() -> None:
+    drift = Check("column", "size", "psi", "drift", 1.0, None, 0.5, 0.2, None, True, 3, True)
+    assert read_alarms(None) == Alarms()
+    seen = read_alarms(make_verdict(error("realised error"), drift, error("coverage 80%")))
+    assert seen.errors == ("realised error is 50% above training, 3 windows in a row",)
+    assert seen.drifts == ("size (psi)",)
+    early = read_alarms(make_verdict(error("estimated error", alarm=False)))
+    assert not early.errors and len(early.pending) == 1
+    denied = read_alarms(make_verdict(error("estimated error"), error("realised error", breached=False)))
+    assert not denied.errors and "labels do not show it" in denied.pending[0]
+
+
+def test_a_journal_line_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
+    layout = Layout("homes", tmp_path)
+    append_line(layout.decisions, Line(NOW, "wait", "key", "", ("a reason",), "", {"labels": 3}))
+    lines = read_lines(layout.decisions)
+    with layout.decisions.open("ab") as file:
+        file.write(b'{"time": 1, "eve')
+    assert read_lines(layout.decisions) == lines
+    append_line(layout.decisions, lines[0])
+    assert read_lines(layout.decisions) == [*lines, lines[0]]
+    layout.decisions.write_bytes(b"nonsense\n")
+    with pytest.raises(TidelineError, match="line 1 cannot be read"):
+        read_lines(layout.decisions)
+
+
+@pytest.fixture
+def waiting(layout: Layout) -> Iterator[subprocess.Popen[str]]:
+    """A process that retrains, and waits in the graph for a file."""
+    command = [sys.executable, "-m", "tests.retraining.small_project"]
+    arguments = [str(layout.root), str(BETTER), str(layout.root / "go on")]
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: (layout.labelled / "history.json").exists(), 120)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+def test_two_at_once_are_one(layout: Layout, waiting: subprocess.Popen[str]) -> None:
+    command = [sys.executable, "-m", "tests.retraining.small_project", str(layout.root), str(BETTER), "/"]
+    second = subprocess.run(command, capture_output=True, text=True)
+    assert f"in flight: homes is being retrained by process {waiting.pid}" in second.stdout
+    (layout.root / "go on").touch()
+    said, _ = waiting.communicate(timeout=120)
+    assert said.splitlines()[-1] == "promoted"
+    assert actions(layout) == ["promoted", "promoted"]
+
+
+@pytest.mark.slow
+def test_a_killed_one_is_finished_by_the_next(layout: Layout, waiting: subprocess.Popen[str]) -> None:
+    os.kill(waiting.pid, signal.SIGKILL)
+    waiting.wait()
+    assert events(layout) == [("begin", "")]
+    assert champion_bundle(layout).name.startswith("v0001")
+    outcome = ask(layout, reason=None)  # nobody asks, and there is no alarm
+    assert outcome.name == "promoted" and outcome.decision.trigger == "unfinished"
+    assert actions(layout) == ["promoted", "promoted"]
+
+
+@pytest.mark.slow
+def test_a_corrected_label_is_news(layout: Layout) -> None:
+    ask(layout, SAME)
+    snapshot = read_snapshot(layout)
+    assert snapshot is not None
+    with open_log(layout) as store:
+        store.record_labels([Label(snapshot.frame["log.prediction_id"][0], 999.0)], now=NOW)
+    outcome = ask(layout)
+    assert outcome.name == "promoted" and outcome.counts["corrected"] == 1
