@@ -1,1 +1,13 @@
 """Runners of the one graph. They hold no maths: every step is a verb of `tideline` or a stage of dvc.yaml."""
+
+import os
+from pathlib import Path
+
+# Prefect and DVC read these when they are imported, so they stand here. Whatever the environment says comes first.
+for _name, _value in {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "PREFECT_HOME": str(Path.cwd() / ".tideline" / "prefect"),
+}.items():
+    os.environ.setdefault(_name, _value)

@@ -83,6 +83,27 @@ class Monitoring:
 
 
 @dataclass(frozen=True)
+class Schedules:
+    training: str
+    monitoring: str
+    retraining: str
+    backfill: str
+
+
+@dataclass(frozen=True)
+class Flows:
+    compute: Literal["local", "dask"]
+    workers: int
+    retries: int
+    retry_delay: float
+    stage_timeout: float
+    run_timeout: float
+    backfill_days: int
+    backfill_hours: float
+    schedules: Schedules
+
+
+@dataclass(frozen=True)
 class Params:
     tasks: tuple[str, ...]
     source: Literal["auto", "folder", "external", "download", "simulator"]
@@ -100,6 +121,7 @@ class Params:
     gate: Gate
     rollout: Rollout
     monitoring: Monitoring
+    flows: Flows
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
