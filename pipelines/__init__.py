@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 # Prefect and DVC read these when they are imported, so they stand here. Whatever the environment says comes first.
+# Prefect makes its home, but not the folder that it lies in.
 for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -11,3 +12,4 @@ for _name, _value in {
     "PREFECT_HOME": str(Path.cwd() / ".tideline" / "prefect"),
 }.items():
     os.environ.setdefault(_name, _value)
+Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)

@@ -22,8 +22,11 @@ def task_runner(settings: Flows) -> TaskRunner[Any]:
     from prefect_dask import DaskTaskRunner
 
     address = os.environ.get(ADDRESS)
+    runner: TaskRunner[Any]
     if address:
-        return DaskTaskRunner(address=address)
+        runner = DaskTaskRunner(address=address)
+        return runner
     # A stage is a process of its own; a worker only waits for it.
     cluster = {"n_workers": settings.workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    return DaskTaskRunner(cluster_kwargs={**cluster, "host": "127.0.0.1"})
+    runner = DaskTaskRunner(cluster_kwargs={**cluster, "host": "127.0.0.1"})
+    return runner

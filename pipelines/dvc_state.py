@@ -86,11 +86,12 @@ def _is_whole(path: Path) -> bool:
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA
     from voluptuous import Invalid
 
+    text = path.read_text(errors="replace")
     try:
-        COMPILED_LOCKFILE_SCHEMA(yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        COMPILED_LOCKFILE_SCHEMA(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     except (yaml.YAMLError, Invalid):
         return False
-    return True
+    return text.endswith("\n")  # a cut may leave what is valid by itself
 
 
 def _hold(root: Path, name: str) -> Any:
