@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m pipelines.deployments", description=__doc__)
     parser.add_argument("--task", action="append", help="may be given several times (default: all of params.yaml)")
     chosen = parser.parse_args().task
+    held = ExitStack()
     try:
         params = load_params()
         if not PREFECT_API_URL.value():
@@ -88,6 +90,8 @@ def main() -> int:
             raise TidelineError(f"--task {unknown[0]}: not listed under `tasks` in params.yaml")
         tasks = chosen or params.tasks
         deployments = build_deployments(tasks, params.flows)
+        for task in tasks:
+            held.enter_context(single_flight(f"deployments-{task}"))
         closed = close_dead_runs(tasks)
     except TidelineError as error:
         print(f"deployments: {error}", file=sys.stderr)
@@ -96,7 +100,9 @@ def main() -> int:
         say(f"closed {closed} runs whose process is gone")
     # The processes of the runs import this package.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path.cwd()), os.environ.get("PYTHONPATH"))))
-    serve(*deployments)
+    # Not paused at the end: what falls due meanwhile is made up for, by one run, when somebody serves again.
+    with held:
+        serve(*deployments, pause_on_shutdown=False)
     return 0
 
 

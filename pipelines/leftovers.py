@@ -16,7 +16,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.context import FlowRunContext
 from prefect.states import Cancelled, Crashed
 
-GRACE = timedelta(seconds=60)  # within which a run that has begun tries its lock
+# Within which a run tries its lock: from its start on, and from when its process is asked for.
+GRACE = {StateType.RUNNING: timedelta(seconds=15), StateType.PENDING: timedelta(seconds=120)}
 GONE = "its process is gone: the lock that it must hold is free"
 OVERDUE = "overdue; a run that began after it was due does for it"
 OPEN = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -33,7 +34,8 @@ def close_leftovers() -> None:
 def close_runs(deployment: UUID, own: UUID | None = None) -> tuple[int, int]:
     """Close runs whose process is gone as crashed, and waiting ones that are overdue as made up for; their numbers.
 
-    Only for the holder of the flight's lock: while it is held, no run that began a while ago can be at work.
+    Only for the holder of the flight's lock: while it is held, no run that began a while ago can be at work. own: the
+    run that asks; without one, whoever serves the deployment begins anew, and none of its runs can be at work.
     """
     dead = late = 0
     wanted = FlowRunFilter(
@@ -50,7 +52,7 @@ def close_runs(deployment: UUID, own: UUID | None = None) -> tuple[int, int]:
                 if own is not None and run.auto_scheduled and due is not None and due <= now:
                     client.set_flow_run_state(run.id, Cancelled(name="MadeUpFor", message=OVERDUE), force=True)
                     late += 1
-            elif run.state.timestamp < now - GRACE:
+            elif own is None or run.state.timestamp < now - GRACE.get(run.state.type, timedelta(0)):
                 client.set_flow_run_state(run.id, Crashed(message=GONE), force=True)
                 dead += 1
     return dead, late

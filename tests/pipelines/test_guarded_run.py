@@ -47,7 +47,7 @@ def test_time_out_kills_the_whole_group(module: Path) -> None:
     lines: list[str] = []
     with pytest.raises(TidelineError, match="longer than 2 s"):
         run_guarded("x", ["nest"], lines.append, 2, module)
-    assert not is_running(int(lines[0].split()[1]))
+    wait_for(lambda: not is_running(int(lines[0].split()[1])))  # killed, it needs a moment to be gone
 
 
 def test_killed_leader_takes_its_children_along(module: Path) -> None:
@@ -60,7 +60,7 @@ def test_killed_leader_takes_its_children_along(module: Path) -> None:
 
     with pytest.raises(TidelineError, match="killed by SIGKILL"):
         run_guarded("x", ["nest"], kill_leader, 60, module)
-    assert inner and not is_running(inner[0])
+    wait_for(lambda: not is_running(inner[0]))
 
 
 def test_nothing_outlives_a_killed_parent(module: Path) -> None:
@@ -79,8 +79,8 @@ def test_nothing_outlives_a_killed_parent(module: Path) -> None:
 
 def test_orphans_of_the_same_flight_are_ended_and_no_others(tmp_path: Path) -> None:
     sleep = ["sleep", "600"]
-    ours = subprocess.Popen(["setsid", *sleep], env={**os.environ, **mark("graph-a", tmp_path)}, start_new_session=True)
-    code = f"import os, subprocess; print(subprocess.Popen({sleep!r}).pid)"
+    ours = subprocess.Popen(sleep, env={**os.environ, **mark("graph-a", tmp_path)}, start_new_session=True)
+    code = f"import subprocess; print(subprocess.Popen({sleep!r}, stdout=subprocess.DEVNULL).pid)"
     # Their parent is gone, as it is when a flow was killed.
     lone = int(subprocess.check_output([sys.executable, "-c", code], env={**os.environ, **mark("graph-a", tmp_path)}))
     other = int(subprocess.check_output([sys.executable, "-c", code], env={**os.environ, **mark("graph-b", tmp_path)}))
@@ -100,7 +100,7 @@ def test_flight_is_held_by_one_process_and_given_back_when_it_is_killed(tmp_path
     code = (
         "import time, pathlib, sys, subprocess; from pipelines.single_flight import single_flight\n"
         "with single_flight('graph-x', pathlib.Path(sys.argv[1])):\n"
-        "    child = subprocess.Popen(['sleep', '600']); print(child.pid, flush=True); time.sleep(600)"
+        "    child = subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL); print(child.pid, flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
