@@ -21,6 +21,11 @@ from tideline.files import write_file
 COPY = PLACE / "dvc.lock"
 
 
+def mend(root: Path = Path()) -> list[str]:
+    """Mend what there is to mend; what was done. Raises TidelineError."""
+    return [done for done in (mend_lock_file(root), mend_rwlock(root)) if done]
+
+
 def keep_lock_file(root: Path = Path()) -> None:
     """Copy dvc.lock as it is after a finished stage. Waits while another DVC may write it."""
     with _hold(root, "lock"):

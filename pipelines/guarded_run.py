@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from pipelines.orphans import mark
@@ -23,11 +23,13 @@ def run_guarded(
     say: Callable[[str], object],
     timeout: float,
     root: Path = Path(),
-) -> None:
-    """Run `python -m COMMAND`; every line that is not empty goes to `say`.
+    fine: Collection[int] = (0,),
+) -> int:
+    """Run `python -m COMMAND`; every line that is not empty goes to `say`. Returns its exit code.
 
-    Raises TidelineError with the last lines if it fails or takes longer than `timeout` seconds. Whatever happens, also
-    to this process, no process of the command outlives it. flight: the single flight on whose behalf it runs.
+    Raises TidelineError with the last lines if that is not among the `fine` ones, or if it takes longer than `timeout`
+    seconds. Whatever happens, also to this process, no process of the command outlives it. flight: the single flight
+    on whose behalf it runs.
     """
     read, write = os.pipe()
     try:
@@ -76,8 +78,9 @@ def run_guarded(
         raise TidelineError(f"`{' '.join(command)}` took longer than {timeout:g} s and was killed{said}")
     if process.returncode < 0:
         raise TidelineError(f"`{' '.join(command)}` was killed by {signal.Signals(-process.returncode).name}{said}")
-    if process.returncode:
+    if process.returncode not in fine:
         raise TidelineError(f"`{' '.join(command)}` failed (exit code {process.returncode}); it said:{said}")
+    return process.returncode
 
 
 def _kill_group(leader: int) -> None:

@@ -19,7 +19,7 @@ from prefect.futures import PrefectFuture
 from pipelines.artefacts import show_training
 from pipelines.command import run_flow
 from pipelines.compute import task_runner
-from pipelines.dvc_state import keep_lock_file, mend_lock_file, mend_rwlock
+from pipelines.dvc_state import keep_lock_file, mend
 from pipelines.flight import fly
 from pipelines.graph import Stage, find_stale, read_graph
 from pipelines.guarded_run import run_guarded
@@ -48,7 +48,7 @@ def train(name: str) -> dict[str, float]:
     """The work itself, for the holder of the graph's lock."""
     settings = load_params().flows
     log = get_run_logger()
-    for mended in filter(None, (mend_lock_file(), mend_rwlock())):
+    for mended in mend():
         log.warning(mended)
     seconds, walk = run_stages(read_graph(name), f"graph-{name}", settings)
     show_training(name, seconds, walk.outcomes)

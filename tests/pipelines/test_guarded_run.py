@@ -41,6 +41,7 @@ def test_lines_arrive_and_a_failure_says_the_last_ones(module: Path) -> None:
     with pytest.raises(TidelineError, match=r"exit code 7(.|\n)*two"):
         run_guarded("x", ["fails"], lines.append, 60, module)
     assert lines == ["one", "two"]
+    assert run_guarded("x", ["fails"], lines.append, 60, module, fine=(0, 7)) == 7
 
 
 def test_time_out_kills_the_whole_group(module: Path) -> None:
@@ -100,7 +101,8 @@ def test_flight_is_held_by_one_process_and_given_back_when_it_is_killed(tmp_path
     code = (
         "import time, pathlib, sys, subprocess; from pipelines.single_flight import single_flight\n"
         "with single_flight('graph-x', pathlib.Path(sys.argv[1])):\n"
-        "    child = subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL); print(child.pid, flush=True); time.sleep(600)"
+        "    child = subprocess.Popen(['sleep', '600'], stdout=subprocess.DEVNULL)\n"
+        "    print(child.pid, flush=True); time.sleep(600)"
     )
     holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
