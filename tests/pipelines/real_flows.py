@@ -43,12 +43,12 @@ def finished_stages(project: Project) -> set[str]:
 
 
 def marked_processes(project: Project) -> list[psutil.Process]:
-    """Processes that work for a flow of the project, a flow's own aside."""
+    """Processes that work for a flow of the project: stages, and temporary Prefect servers."""
     found = []
     for process in psutil.process_iter():
         try:
             about = process.environ().get(MARK, "").startswith(f"{project.path.resolve()}:")
-            if about and process.status() != psutil.STATUS_ZOMBIE and "prefect.server" not in str(process.cmdline()):
+            if about and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
