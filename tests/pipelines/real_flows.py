@@ -37,9 +37,12 @@ def make_project(target: Path, data_dir: Path, server: str | None, **flows: Any)
 
 
 def finished_stages(project: Project) -> set[str]:
-    """Addresses in dvc.lock."""
+    """Addresses in dvc.lock; none while it is being written, or if it was torn."""
     path = project.path / "dvc.lock"
-    return set(yaml.safe_load(path.read_text())["stages"]) if path.exists() else set()
+    try:
+        return set(yaml.safe_load(path.read_text())["stages"])
+    except (FileNotFoundError, TypeError, yaml.YAMLError):
+        return set()
 
 
 def marked_processes(project: Project) -> list[psutil.Process]:
@@ -71,7 +74,7 @@ class Program:
         assert self.process.stdout is not None
         self.lines.extend(iter(self.process.stdout.readline, ""))
 
-    def wait_for_line(self, text: str, seconds: float = 120.0) -> None:
+    def wait_for_line(self, text: str, seconds: float = 240.0) -> None:
         """Return once a line with `text` has come; a failure if the program ends before."""
 
         def has_come() -> bool:
@@ -82,7 +85,7 @@ class Program:
 
         wait_for(has_come, seconds)
 
-    def wait(self, seconds: float = 240.0) -> int:
+    def wait(self, seconds: float = 480.0) -> int:
         """Its exit code."""
         self.process.wait(seconds)
         self._reader.join(10)
@@ -128,7 +131,7 @@ class PrefectServer:
                 [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)],
                 env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
-        wait_for(self._is_healthy, 90)
+        wait_for(self._is_healthy, 180)
 
     def kill(self) -> None:
         """kill -9 of all its processes."""

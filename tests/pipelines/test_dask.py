@@ -42,4 +42,4 @@ def test_stages_on_a_dask_cluster_give_what_a_local_run_gives(built: Project) ->
     assert {f"train@housing-{model}" for model in MODELS} <= set(run.stages)
     assert "dask" in run.said.lower()
     assert read_results(built.path) == before
-    wait_for(lambda: not marked_processes(built))
+    wait_for(lambda: not marked_processes(built), 60)

@@ -70,8 +70,8 @@ def test_schedule_runs_survives_kills_and_is_made_up_for_once(scheduled: Project
     again: Program | None = None
     try:
         # With a database library that Prefect cannot work with, no run would ever appear.
-        wait_for(lambda: find(ask_runs(own), "COMPLETED"), 120)
-        wait_for(lambda: find(ask_runs(own), "RUNNING"), 60)
+        wait_for(lambda: find(ask_runs(own), "COMPLETED"), 240)
+        wait_for(lambda: find(ask_runs(own), "RUNNING"), 120)
         children = psutil.Process(deployments.process.pid).children(recursive=True)
         deployments.kill_all()
         for child in children:
@@ -83,8 +83,8 @@ def test_schedule_runs_survives_kills_and_is_made_up_for_once(scheduled: Project
         own.start()
         up = time.time()
         again = Program(scheduled, "pipelines.deployments", "--task", "housing")
-        wait_for(lambda: find(ask_runs(own), "COMPLETED", since=down), 120)
-        wait_for(lambda: find(ask_runs(own), "COMPLETED", since=up), 120)
+        wait_for(lambda: find(ask_runs(own), "COMPLETED", since=down), 240)
+        wait_for(lambda: find(ask_runs(own), "COMPLETED", since=up), 240)
         runs = ask_runs(own)
         missed = [r for r in runs if down <= read_time(r["expected_start_time"]) < up]
         assert len(missed) >= 3

@@ -33,7 +33,7 @@ def test_flow_killed_in_each_stage_is_gone_on_with(tmp_path: Path, data_dir: Pat
         run = Program(project, "pipelines.training", "housing")
         run.wait_for_line(f"Running stage '{kind}")
         run.kill()
-        wait_for(lambda: not marked_processes(project))
+        wait_for(lambda: not marked_processes(project), 60)
         assert not set(run.stages) & before - ALWAYS, (kind, run.stages)
         assert not [name for name in finished_stages(project) if name.startswith(kind)] or kind.endswith("-")
     before = finished_stages(project)
@@ -92,7 +92,7 @@ def test_flow_goes_on_when_the_server_is_killed_and_nothing_is_done_again(
         own.kill()
         wait_for(lambda: "split@housing" in finished_stages(project), 120)
         run.kill()
-        wait_for(lambda: not marked_processes(project))
+        wait_for(lambda: not marked_processes(project), 60)
         before = finished_stages(project)
         own.start()
         again = Program(project, "pipelines.training", "housing")
@@ -113,4 +113,4 @@ def test_without_a_server_the_flow_runs_and_leaves_no_process(built: Project) ->
     assert run.wait() == 0, run.said
     assert "ended what a dead run had left" in run.said  # the killed one's temporary server
     assert run.stages == ["fetch@housing"]
-    wait_for(lambda: not marked_processes(project))
+    wait_for(lambda: not marked_processes(project), 60)

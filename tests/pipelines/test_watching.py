@@ -71,7 +71,7 @@ def test_monitoring_and_backfill_over_a_real_log(built: Project, server: Prefect
     since = time.strftime("%Y-%m-%d", time.gmtime((TODAY - 5 * DAY) / 1e6))
     command = ("pipelines.backfill", "housing", "--since", since, "--hours", "6")
     killed = Program(built, *command)
-    wait_for(lambda: store.list_verdicts("housing") or killed.process.poll() is not None, 90)
+    wait_for(lambda: store.list_verdicts("housing") or killed.process.poll() is not None, 240)
     killed.kill()
     assert len(store.list_verdicts("housing")) == 1, killed.said
     again = Program(built, *command)
@@ -90,6 +90,6 @@ def test_monitoring_and_backfill_over_a_real_log(built: Project, server: Prefect
     (artefact,) = ask(server, "artifacts", {"artifacts": {"key": {"any_": ["verdict-housing"]}}, "limit": 1})
     assert last.version in artefact["data"] and artefact["description"] == last.status
     wanted = {"filter": {"event": {"name": [f"tideline.verdict.{last.status}"]}}}
-    wait_for(lambda: ask(server, "events", wanted)["events"], 30)
+    wait_for(lambda: ask(server, "events", wanted)["events"], 60)
     event = ask(server, "events", wanted)["events"][0]
     assert event["resource"]["prefect.resource.id"] == "tideline.task.housing"
