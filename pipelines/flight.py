@@ -21,10 +21,10 @@ def fly(flow: str, task: str, flight: str, work: Callable[[], Any]) -> Any:
         with single_flight(flight):
             for command in end_orphans(flight):
                 log.warning("ended what a dead run had left: %s", command)
-            close_leftovers()
             reason = is_made_up_for(flow, task)
             if reason:
                 return _leave_out("MadeUpFor", reason)
+            close_leftovers()  # only now: this run does for what is overdue
             return work()
     except Busy as error:
         return _leave_out("AlreadyRunning", str(error))
