@@ -36,7 +36,8 @@ FLOWS: dict[str, tuple[Flow[..., Any], str]] = {
     "retraining": (retraining, "graph"),
     "backfill": (backfill, "backfill"),
 }
-ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
+# Not CANCEL_NEW: a run whose process died holds its place until it is closed, and all that falls due would be lost.
+ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 
 
 def build_deployments(tasks: Sequence[str], settings: Flows) -> list[RunnerDeployment]:
