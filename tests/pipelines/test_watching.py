@@ -73,7 +73,7 @@ def test_monitoring_and_backfill_over_a_real_log(built: Project, server: Prefect
     killed = Program(built, *command)
     wait_for(lambda: store.list_verdicts("housing") or killed.process.poll() is not None, 240)
     killed.kill()
-    assert len(store.list_verdicts("housing")) == 1, killed.said
+    assert 1 <= len(store.list_verdicts("housing")) < 3, killed.said
     again = Program(built, *command)
     assert again.wait() == 0, again.said
     verdicts = store.list_verdicts("housing")
