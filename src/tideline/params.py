@@ -134,6 +134,27 @@ class Retraining:
 
 
 @dataclass(frozen=True)
+class Schedules:
+    training: str
+    monitoring: str
+    retraining: str
+    backfill: str
+
+
+@dataclass(frozen=True)
+class Flows:
+    compute: Literal["local", "dask"]
+    workers: int
+    retries: int
+    retry_delay: float
+    stage_timeout: float
+    run_timeout: float
+    backfill_days: int
+    backfill_hours: float
+    schedules: Schedules
+
+
+@dataclass(frozen=True)
 class Params:
     tasks: tuple[str, ...]
     source: Literal["auto", "folder", "external", "download", "simulator"]
@@ -155,6 +176,7 @@ class Params:
     drift_report: DriftReport
     split: SplitOverrides
     retraining: Retraining
+    flows: Flows
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:

@@ -1,0 +1,66 @@
+"""Flow `retraining`: asks `tideline retrain` whether the task needs a new champion, and lets it make one.
+
+Run as `python -m pipelines.retraining TASK`.
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from pipelines.command import run_flow
+from pipelines.dvc_state import mend
+from pipelines.flight import fly
+from pipelines.guarded_run import run_guarded
+from tideline.params import load_params
+
+# What `tideline retrain` says by its exit code; another one is a failure.
+OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", 6: "already running elsewhere"}
+
+
+@task(name="retrain", task_run_name="retrain-{name}", cache_policy=NO_CACHE, persist_result=False)
+def retrain_task(name: str, timeout: float) -> tuple[str, str]:
+    """`tideline retrain NAME --json`; its lines go to Prefect's log. Returns its outcome and its last line."""
+    log, lines = get_run_logger(), list[str]()
+
+    def say(line: str) -> None:
+        lines.append(line)
+        log.info(line)
+
+    command = ["tideline.cli", "retrain", name, "--json"]
+    code = run_guarded(f"graph-{name}", command, say, timeout, fine=OUTCOMES)
+    return OUTCOMES[code], lines[-1] if lines else ""
+
+
+@flow(name="retraining", flow_run_name="retraining-{task}", persist_result=False)
+def retraining(task: str) -> Any:
+    """Retrain `task` if `tideline retrain` finds a reason. It builds with the same graph, so it never runs beside
+    `training`. Raises TidelineError."""
+    return fly("retraining", task, f"graph-{task}", partial(retrain, task))
+
+
+def retrain(name: str) -> str:
+    """The work itself. Returns the outcome."""
+    settings = load_params().flows
+    for mended in mend():
+        get_run_logger().warning(mended)
+    run = retrain_task.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
+    outcome, said = run(name, settings.run_timeout)
+    key = f"retraining-{name}".replace("_", "-")
+    create_markdown_artifact(f"{outcome}\n\n```\n{said}\n```", key=key, description=f"Retraining of {name}: {outcome}")
+    get_run_logger().info("retraining of %s: %s", name, outcome)
+    return outcome
+
+
+def main() -> int:
+    """Run the flow once."""
+    return run_flow(retraining, __doc__ or "")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

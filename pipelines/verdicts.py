@@ -1,0 +1,54 @@
+"""A verdict in Prefect: a table that a person reads, and an event that an automation hears."""
+
+from __future__ import annotations
+
+from prefect.artifacts import create_markdown_artifact
+from prefect.events import emit_event
+
+from tideline.monitor import Check, WindowVerdict
+from tideline.monitor.show import describe_window
+
+ROWS = 20  # breaches that the table shows
+
+
+def show_verdict(verdict: WindowVerdict) -> None:
+    """The verdict as an artefact of the run."""
+    create_markdown_artifact(
+        describe_verdict(verdict), key=f"verdict-{verdict.task}".replace("_", "-"), description=f"{verdict.status}"
+    )
+
+
+def describe_verdict(verdict: WindowVerdict) -> str:
+    """Markdown: headline, a table of what is breached, and the whole as the terminal shows it."""
+    lines = [f"## {verdict.task} {verdict.version}: {verdict.status}", "", f"{verdict.rows:,} rows"]
+    if verdict.breaches:
+        lines += [
+            "",
+            "| breached | test | effect | threshold | windows | |",
+            "| --- | --- | ---: | ---: | ---: | --- |",
+        ]
+        lines += [_describe_breach(check) for check in verdict.breaches[:ROWS]]
+        if len(verdict.breaches) > ROWS:
+            lines += ["", f"and {len(verdict.breaches) - ROWS} more"]
+    return "\n".join([*lines, "", "```", describe_window(verdict), "```"])
+
+
+def announce(verdict: WindowVerdict) -> None:
+    """Emit the event `tideline.verdict.<status>` about the resource `tideline.task.<task>`."""
+    emit_event(
+        event=f"tideline.verdict.{verdict.status}",
+        resource={"prefect.resource.id": f"tideline.task.{verdict.task}", "prefect.resource.name": verdict.task},
+        payload={
+            "version": verdict.version,
+            "rows": verdict.rows,
+            "first": verdict.first,
+            "last": verdict.last,
+            "alarms": [f"{check.subject} ({check.test})" for check in verdict.alarms],
+        },
+    )
+
+
+def _describe_breach(check: Check) -> str:
+    state = "**ALARM**" if check.alarm else ""
+    figures = f"{check.effect:.4g} | {check.threshold:.4g} | {check.windows}"
+    return f"| {check.subject} | {check.test} | {figures} | {state} |"

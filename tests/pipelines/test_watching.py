@@ -1,0 +1,95 @@
+"""Monitoring and backfill as flows over a real log: verdicts, artefacts, events, going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from pipelines.past_windows import DAY, HOUR
+from tests.e2e.conftest import Project
+from tests.pipelines.real_flows import PrefectServer, Program
+from tests.wait import wait_for
+from tideline.bundle import load_bundle
+from tideline.catalog import get_task
+from tideline.champion import champion_bundle
+from tideline.layout import Layout
+from tideline.predictor import Predictor, columns_from_frame
+from tideline.predlog import Record, Store, mint_ids, open_store, store_url
+
+pytestmark = pytest.mark.slow
+
+ROWS = 250
+TODAY = time.time_ns() // 1000 // DAY * DAY
+
+
+def log_rows(store: Store, root: Path, start: int) -> None:
+    """The champion's answers to test rows, one a second."""
+    task, layout = get_task("housing"), Layout("housing", root)
+    bundle = load_bundle(champion_bundle(layout))
+    frame = pd.read_parquet(layout.split / "test.parquet").sample(ROWS, random_state=start % 1000)
+    answers = Predictor(bundle).predict(columns_from_frame(task, frame))
+    plain = frame[list(task.feature_names)].astype(object).where(frame[list(task.feature_names)].notna(), None)
+    store.append(
+        [
+            Record(
+                name, "r", start + i * 1_000_000, "housing", version=bundle.path.name, role="champion", features=row,
+                prediction=float(answers.values[i]),
+                intervals={str(b.level): [float(b.lower[i]), float(b.upper[i])] for b in answers.intervals},
+            )
+            for i, (name, row) in enumerate(zip(mint_ids(ROWS), plain.to_dict("records"), strict=True))
+        ]
+    )  # fmt: skip
+
+
+def ask(server: PrefectServer, kind: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(
+        f"{server.url}/{kind}/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture
+def store(built: Project) -> Iterator[Store]:
+    """Four days of a log, six hours' windows with rows in the first of each day but the third."""
+    if not (built.path / "registry/housing/champion.json").exists():
+        built.tideline("promote", "housing")
+    with open_store(store_url(built.path, {})) as store:
+        for day in (4, 3, 1):
+            log_rows(store, built.path, TODAY - day * DAY + HOUR)
+        yield store
+
+
+def test_monitoring_and_backfill_over_a_real_log(built: Project, server: PrefectServer, store: Store) -> None:
+    since = time.strftime("%Y-%m-%d", time.gmtime((TODAY - 5 * DAY) / 1e6))
+    command = ("pipelines.backfill", "housing", "--since", since, "--hours", "6")
+    killed = Program(built, *command)
+    wait_for(lambda: store.list_verdicts("housing") or killed.process.poll() is not None, 240)
+    killed.kill()
+    assert 1 <= len(store.list_verdicts("housing")) < 3, killed.said
+    again = Program(built, *command)
+    assert again.wait() == 0, again.said
+    verdicts = store.list_verdicts("housing")
+    assert [v.first for v in verdicts] == [TODAY - day * DAY + HOUR for day in (1, 3, 4)]
+    assert [v.judged for v in verdicts] == sorted((v.judged for v in verdicts), reverse=True)
+    idle = Program(built, *command)
+    assert idle.wait() == 0 and "0 of " in idle.said, idle.said
+    assert len(store.list_verdicts("housing")) == 3
+
+    watch = Program(built, "pipelines.monitoring", "housing")
+    assert watch.wait() == 0, watch.said
+    last = store.list_verdicts("housing")[0]
+    assert last.rows >= 2 * ROWS
+    (artefact,) = ask(server, "artifacts", {"artifacts": {"key": {"any_": ["verdict-housing"]}}, "limit": 1})
+    assert last.version in artefact["data"] and artefact["description"] == last.status
+    wanted = {"filter": {"event": {"name": [f"tideline.verdict.{last.status}"]}}}
+    wait_for(lambda: ask(server, "events", wanted)["events"], 60)
+    event = ask(server, "events", wanted)["events"][0]
+    assert event["resource"]["prefect.resource.id"] == "tideline.task.housing"
