@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
+from tideline.alerts import Sent
 from tideline.monitor import Check, WindowVerdict
 from tideline.monitor.show import describe_window
 
@@ -33,8 +34,9 @@ def describe_verdict(verdict: WindowVerdict) -> str:
     return "\n".join([*lines, "", "```", describe_window(verdict), "```"])
 
 
-def announce(verdict: WindowVerdict) -> None:
-    """Emit the event `tideline.verdict.<status>` about the resource `tideline.task.<task>`."""
+def announce(verdict: WindowVerdict, sent: Sent | None = None) -> None:
+    """Emit the event `tideline.verdict.<status>` about the resource `tideline.task.<task>`, and `tideline.alert` for
+    each alert that is new."""
     emit_event(
         event=f"tideline.verdict.{verdict.status}",
         resource={"prefect.resource.id": f"tideline.task.{verdict.task}", "prefect.resource.name": verdict.task},
@@ -46,6 +48,12 @@ def announce(verdict: WindowVerdict) -> None:
             "alarms": [f"{check.subject} ({check.test})" for check in verdict.alarms],
         },
     )
+    for alert in sent.raised if sent else ():
+        emit_event(
+            event="tideline.alert",
+            resource={"prefect.resource.id": f"tideline.task.{alert.task}", "prefect.resource.name": alert.task},
+            payload={"status": alert.status, "title": alert.title, "subjects": list(alert.subjects)},
+        )
 
 
 def _describe_breach(check: Check) -> str:

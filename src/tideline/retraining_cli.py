@@ -49,14 +49,18 @@ def _retrain(arguments: argparse.Namespace) -> int:
     from tideline.catalog import get_task
     from tideline.params import load_params
     from tideline.predlog_cli import open_existing
+    from tideline.retraining.announce import tell_outcome
     from tideline.retraining.flight import InFlightError
     from tideline.retraining.run import Request, retrain
 
-    task = get_task(arguments.task)
+    task, params = get_task(arguments.task), load_params()
     request = Request(arguments.reason, arguments.dry_run, arguments.canary)
     with _saying(arguments.json), open_existing() as store:
         try:
-            outcome = retrain(task, load_params(), Layout(task.name), store, request)
+            outcome = retrain(task, params, Layout(task.name), store, request)
+            sent = None if arguments.dry_run else tell_outcome(params, store, outcome)
+            if sent is not None:
+                say(sent.describe())
         except InFlightError as error:
             print(f"tideline retrain: {error}", file=sys.stderr, flush=True)
             return IN_FLIGHT
