@@ -12,7 +12,7 @@ export TF_CPP_MIN_LOG_LEVEL = 3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve up down test test-slow check bench clean
+.PHONY: help setup run serve demo up down test test-slow check bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ serve: setup  ## the champion of TASK over HTTP on PORT
 
 up: setup  ## the platform: Prefect, deployments, predictions, Evidently, one page (ARGS="--task housing --port page=4100")
 	@python -m pipelines.platform $(ARGS)
+
+demo: setup  ## the loop closes on real drift: four months of bikes through a server, an alarm, a retraining, a new champion
+	@mkdir -p .tideline/demo && python -m benchmarks.loop --months 4 --policies frozen ours --picture .tideline/demo/loop.svg
 
 down: setup  ## stop the platform
 	@python -m pipelines.platform --down

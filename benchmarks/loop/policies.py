@@ -24,8 +24,8 @@ _BOLD = {"gate": {"confidence": 0.5, "slice_margin": 10.0}, "retraining": {"labe
 
 POLICIES = (
     Policy("frozen", "frozen: never retrained"),
-    Policy("monthly", "yardstick: each month, best history, hardly a gate", months=1, params=_BOLD),
     Policy("ours", "alarms, guard, gate, history chosen", alarms=True),
+    Policy("monthly", "yardstick: each month, best history, hardly a gate", months=1, params=_BOLD),
     Policy("schedule", "schedule only: each quarter, all history", months=3, params={
         "retraining": {"labels": 1, "history": {"windows": [], "half_lives": []}},
     }),

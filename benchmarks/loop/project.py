@@ -22,8 +22,8 @@ SETTINGS: dict[str, Any] = {
     "tuning": {},
     "blend": {"candidates": ["hist_gradient_boosting", "lightgbm"], "members": 2},
     "split": {"cuts": {TASK: "2011-11-01"}, "ends": {TASK: "2012-01-01"}},
-    "monitoring": {"rows": 168, "least": 100, "stale_hours": 24.0},
-    "retraining": {"labels": 900, "cooldown_hours": 0.0, "budget": 4},
+    "monitoring": {"rows": 168, "least": 100, "persist": 2},
+    "retraining": {"labels": 600, "cooldown_hours": 0.0, "budget": 4},
 }
 
 
