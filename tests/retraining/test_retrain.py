@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retraining.homes import FIRST, make_homes
 from tests.retraining.small_project import (
     BETTER,
     CHANGED,
@@ -81,6 +82,10 @@ def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layou
     assert read_snapshot(layout) is not None
     again = ask(layout)
     assert again.name == "wait" and "done already" in again.reasons[0]
+    log_changed(layout, make_homes(3, 10, change=0, first=FIRST + 190, seed=8))
+    more = ask(layout)  # a few rows more would not change the gate's mind
+    assert more.name == "wait" and "new labelled rows are too few" in more.reasons[0]
+    assert more.facts.usable > more.facts.labels > 0
 
 
 @pytest.mark.slow

@@ -138,7 +138,11 @@ def _compare(
 
 def _tell_gate(entry: Entry) -> dict[str, Any]:
     kept = ("metric", "challenger", "champion", "champion_version", "naive", "gain_over_champion", "gain_over_naive")
-    told = {key: entry.evidence[key] for key in (*kept, "holdout", "test", "latency_us") if key in entry.evidence}
+    told = {
+        key: entry.evidence[key]
+        for key in (*kept, "holdout", "test", "latency_us", "fresh", "retraining")
+        if key in entry.evidence
+    }
     slices = [s for s in entry.evidence.get("slices", ()) if s.get("judged")]
     worst = max(slices, key=lambda s: s["change"], default=None)
     head = {"seq": entry.seq, "time": entry.time, "action": entry.action, "reasons": list(entry.reasons)}

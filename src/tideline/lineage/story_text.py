@@ -66,9 +66,10 @@ def _describe_training(training: Mapping[str, Any]) -> list[str]:
     if figures:
         lines.append(f"on the test rows: {', '.join(figures)}")
     parity = training["parity"]
+    worst = "not finite" if parity.get("max_rel") is None else f"{parity['max_rel']:.1e}"
     lines.append(
         f"parity with its framework: {'passed' if parity.get('passed') else 'FAILED'}, worst relative difference "
-        f"{parity.get('max_rel')} over {parity.get('rows', 0):,} rows"
+        f"{worst} over {parity.get('rows', 0):,} rows"
     )
     return lines
 
@@ -79,19 +80,20 @@ def _describe_gate(gate: Mapping[str, Any]) -> list[str]:
     ]
     lines = [f"{gate['time']} (entry {gate['seq']}): {act}"]
     lines += [f"  because {reason}" for reason in gate["reasons"]]
+    if retraining := gate.get("retraining"):
+        lines.append(f"  it was retrained ({retraining['trigger']}):")
+        lines += [f"    {reason}" for reason in retraining["reasons"]]
+        lines.append(
+            f"    labelled rows: {retraining['labelled']['rows']:,}; history: {retraining['history']['reason']}"
+        )
     holdout, metric = gate.get("holdout", {}), gate["metric"]
     lines.append(f"  on {holdout.get('rows', 0):,} test rows its {metric} was {gate['challenger']:,.6g}")
-    for rival, name in (("champion", f"the champion {gate.get('champion_version')}"), ("naive", "the naive baseline")):
-        if rival not in gate:
-            continue
-        gain = gate[f"gain_over_{rival}"]
-        better = (
-            "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "neither better nor worse beyond noise"
-        )
+    lines += [f"  {line}" for line in _compare_rivals(gate, gate.get("champion_version"))]
+    if fresh := gate.get("fresh"):
         lines.append(
-            f"  {name}: {gate[rival]:,.6g}; it is {better} (gain {gain['mean']:,.4g}, between {gain['low']:,.4g} and "
-            f"{gain['high']:,.4g})"
+            f"  on {fresh['rows']:,} fresh labelled rows, of which nobody has learnt: {fresh.get('challenger', 0):,.6g}"
         )
+        lines += [f"  {line}" for line in _compare_rivals(fresh, gate.get("champion_version"))]
     if worst := gate.get("worst_slice"):
         lines.append(
             f"  worst slice: {worst['slice']} = {worst['label']} ({worst['n']:,} rows), {worst['change']:+.1%} against "
@@ -99,6 +101,22 @@ def _describe_gate(gate: Mapping[str, Any]) -> list[str]:
         )
     latency = (gate.get("latency_us") or {}).get("row")
     return [*lines, *([f"  one row took {latency:,.0f} µs"] if latency is not None else [])]
+
+
+def _compare_rivals(evidence: Mapping[str, Any], champion: str | None) -> list[str]:
+    lines = []
+    for rival, name in (("champion", f"the champion {champion}"), ("naive", "the naive baseline")):
+        if rival not in evidence:
+            continue
+        gain = evidence[f"gain_over_{rival}"]
+        better = (
+            "better" if gain["low"] > 0 else "worse" if gain["high"] < 0 else "neither better nor worse beyond noise"
+        )
+        lines.append(
+            f"{name}: {evidence[rival]:,.6g}; it is {better} (gain {gain['mean']:,.6g}, between {gain['low']:,.6g} and "
+            f"{gain['high']:,.6g})"
+        )
+    return lines
 
 
 def _describe_period(period: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,7 @@ from tideline.monitor import WindowVerdict, list_history
 from tideline.pointer import read_pointer
 from tideline.predlog import Store
 from tideline.retraining.guard import Alarms, Facts
-from tideline.retraining.journal import Line, find_done, find_unfinished, list_finished
+from tideline.retraining.journal import Line, count_refused, find_done, find_unfinished, list_finished
 from tideline.split_labelled import count_usable
 from tideline.succession import list_changes
 
@@ -67,8 +67,9 @@ def add_rows(facts: Facts, scene: Scene, rows: pd.DataFrame, counts: Mapping[str
     """The facts with what the log says. rows: all labelled rows so far. counts: where they would go
     (`split_labelled.Pool.counts`)."""
     key = make_key(facts.task, facts.champion, rows)
-    labels = count_usable(counts) - count_learnt(scene.champion)
-    return replace(facts, key=key, labels=labels, fresh=counts["fresh"], done=find_done(lines, key))
+    usable = count_usable(counts)
+    labels = usable - max(count_learnt(scene.champion), count_refused(lines))
+    return replace(facts, key=key, labels=labels, usable=usable, fresh=counts["fresh"], done=find_done(lines, key))
 
 
 def make_key(task: str, champion: str, rows: pd.DataFrame) -> str:

@@ -31,7 +31,8 @@ class Facts:
     read, and key, labels and fresh are empty.
 
     key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows
-    that came after the champion's. fresh: rows of the fresh holdout. since: when the champion took its place. finished:
+    that came after the champion's, and after those of the last retraining that the gate refused; usable: all of them.
+    fresh: rows of the fresh holdout. since: when the champion took its place. finished:
     times of retrainings. done: how one under this very key ended ("" if there was none). unfinished: why one was begun
     that has no end. by_hand: a person's reason; None: nobody asked.
     """
@@ -47,6 +48,7 @@ class Facts:
     finished: tuple[int, ...] = ()
     done: str = ""
     unfinished: str = ""
+    usable: int = 0
     by_hand: str | None = None
 
 

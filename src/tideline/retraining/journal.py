@@ -73,6 +73,12 @@ def find_done(lines: Sequence[Line], key: str) -> str:
     return next((x.outcome for x in lines if x.event == END and x.key == key and x.outcome not in UNJUDGED), "")
 
 
+def count_refused(lines: Sequence[Line]) -> int:
+    """Usable labelled rows that there were when the gate last refused: a few more would not change its mind."""
+    found = (int(x.facts.get("usable", 0)) for x in lines if x.event == END and x.outcome == "refused")
+    return max(found, default=0)
+
+
 def find_unfinished(lines: Sequence[Line]) -> Line | None:
     """The last beginning, if nothing ended after it."""
     for line in reversed(lines):
