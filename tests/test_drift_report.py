@@ -113,5 +113,7 @@ def test_page_shows_itself_without_a_network(layout: Layout, chromium: str, tmp_
             send = f"fetch('{receiver.url}', {{method: 'POST', mode: 'no-cors', body: '{{}}'}})"
             assert browser.run(f"{send}.then(() => 'sent', error => 'refused')") == "refused"
             assert receiver.asked == 0
-            browser.open("about:blank")
+            (tmp_path / "other.html").write_text("<p>no policy</p>")
+            browser.open((tmp_path / "other.html").as_uri())
+            browser.wait_for("document.body.innerText.includes('no policy')")
             assert browser.run(f"{send}.then(() => 'sent', error => 'refused')") == "sent"
