@@ -9,6 +9,7 @@ for _name, _value in {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # 20 are too few on a busy machine
     "PREFECT_HOME": str(Path.cwd() / ".tideline" / "prefect"),
 }.items():
     os.environ.setdefault(_name, _value)

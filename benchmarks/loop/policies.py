@@ -20,7 +20,10 @@ class Policy:
 
 
 # As good as its mean says is good enough: what a yardstick could reach, the gate's caution may not take away.
-_BOLD = {"gate": {"confidence": 0.5, "slice_margin": 10.0}, "retraining": {"labels": 1, "fresh_rows": 1}}
+_BOLD = {
+    "gate": {"confidence": 0.5, "slice_margin": 10.0},
+    "retraining": {"labels": 1, "fresh_rows": 1, "confidence": 0.5},
+}
 
 POLICIES = (
     Policy("frozen", "frozen: never retrained"),

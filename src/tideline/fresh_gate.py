@@ -43,7 +43,7 @@ def judge_fresh(
     Raises TidelineError if the holdout or a bundle cannot be read.
     """
     holdout = read_holdout(task, layout, FRESH)
-    score = "rmse" if task.problem == "regression" else "log_loss"
+    score, confidence = "rmse" if task.problem == "regression" else "log_loss", params.retraining.confidence
     evidence: dict[str, Any] = {"rows": len(holdout.frame)}
     if len(holdout.frame) < params.retraining.fresh_rows:
         reason = (
@@ -64,11 +64,11 @@ def judge_fresh(
     else:
         rivals["champion"] = compute_losses(task, champion, holdout)
     for name, other in rivals.items():
-        gain = bootstrap_gain(other, losses, score, params.gate.confidence, params.seed, groups=groups)
+        gain = bootstrap_gain(other, losses, score, confidence, params.seed, groups=groups)
         evidence[name] = compute_score(other, score)
         evidence[f"gain_over_{name}"] = {"mean": gain.mean, "low": gain.low, "high": gain.high}
         scores = evidence["challenger"], evidence[name]
-        if reason := check_gain(name, gain, score, *scores, params.gate.confidence, on_trial and name == "champion"):
+        if reason := check_gain(name, gain, score, *scores, confidence, on_trial and name == "champion"):
             reasons.append(f"on the fresh holdout {reason}")
     if "champion" in rivals:
         worse, evidence["slices"] = check_slices(task, params, holdout, rivals["champion"], losses, score)

@@ -129,6 +129,7 @@ class Retraining:
     fresh: float
     fresh_days: float
     fresh_rows: int
+    confidence: float
     old_margin: float | None
     history: HistoryChoice
 
