@@ -95,6 +95,8 @@ def place(cache: Path, item: Item, target: Path) -> None:
     """Put a copy of an item there, where nothing may be yet. Raises TidelineError if it is not in the cache, whole."""
     if missing := find_missing(cache, [item]):
         raise TidelineError(f"not in DVC's cache: {'; '.join(missing)}")
+    if item.is_folder:
+        target.mkdir(parents=True, exist_ok=True)  # it may be empty
     for name, md5 in (list_content(cache, item) or {}).items():
         file = target / name if name else target
         file.parent.mkdir(parents=True, exist_ok=True)
