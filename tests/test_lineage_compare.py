@@ -47,7 +47,7 @@ def test_pages_and_tables_are_compared_without_times() -> None:
     table = "reports/rent/plots/leaderboard.csv"
     assert compare_content(table, b"model,mean,seconds\na,1,2\n", b"model,mean,seconds\na,1,3\n") is None
     assert compare_content(table, b"model,mean,seconds\na,1,2\n", b"model,mean,seconds\na,2,2\n") is not None
-    page = "reports/rent/report.html"
+    page = "reports/rent/data_docs/index.html"
     assert compare_content(page, b"<td>2.2 s</td><b>37,104</b>", b"<td>625 ms</td><b>37,104</b>") is None
     assert compare_content(page, b"<td>2.2 s</td><b>37,104</b>", b"<td>2.2 s</td><b>37,105</b>") is not None
     run = "reports/rent/data_docs/great_expectations/validations/{}/raw.html"

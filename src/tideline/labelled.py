@@ -111,7 +111,7 @@ def ensure_folder(layout: Layout) -> None:
 
 @contextmanager
 def _holding(layout: Layout) -> Iterator[None]:
-    with hold_lock(layout.labelled.parent / ".labelled.lock"):
+    with hold_lock(layout.root / ".tideline" / f"labelled-{layout.task}.lock"):
         yield
 
 
