@@ -111,6 +111,7 @@ def ensure_folder(layout: Layout) -> None:
 
 @contextmanager
 def _holding(layout: Layout) -> Iterator[None]:
+    layout.labelled.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(layout.root / ".tideline" / f"labelled-{layout.task}.lock"):
         yield
 
