@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.retraining.homes import FIRST, make_homes
 from tests.retraining.small_project import (
     BETTER,
     CHANGED,
@@ -36,9 +36,9 @@ from tideline.layout import Layout
 from tideline.monitor.records import ALARM, Check, Errors, WindowVerdict
 from tideline.predlog import Label, StoredVerdict
 from tideline.registry import history, status
-from tideline.retraining.facts import read_alarms
+from tideline.retraining.facts import add_rows, gather_facts, look_around, read_alarms
 from tideline.retraining.guard import Alarms
-from tideline.retraining.journal import Line, append_line, read_lines
+from tideline.retraining.journal import Line, append_line, count_refused, read_lines
 from tideline.retraining.run import Request, retrain
 
 
@@ -82,10 +82,15 @@ def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layou
     assert read_snapshot(layout) is not None
     again = ask(layout)
     assert again.name == "wait" and "done already" in again.reasons[0]
-    log_changed(layout, make_homes(3, 10, change=0, first=FIRST + 190, seed=8))
-    more = ask(layout)  # a few rows more would not change the gate's mind
-    assert more.name == "wait" and "new labelled rows are too few" in more.reasons[0]
-    assert more.facts.usable > more.facts.labels > 0
+    lines = read_lines(layout.decisions)
+    assert count_refused(lines) == outcome.facts.usable > 0
+    with open_log(layout) as store:
+        scene = look_around(layout, store)
+        asked = gather_facts(layout, scene, lines, NOW, None)
+    counts = {"rows": outcome.facts.usable + 30, "in_old_holdout": 0, "in_training": 0, "fresh": 100}
+    by_alarm = add_rows(asked, scene, CHANGED, counts, lines)
+    by_hand = add_rows(replace(asked, by_hand="x"), scene, CHANGED, counts, lines)
+    assert by_alarm.labels == by_alarm.usable - outcome.facts.usable < by_hand.labels  # a few more change no mind
 
 
 @pytest.mark.slow

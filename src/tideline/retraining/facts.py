@@ -68,7 +68,8 @@ def add_rows(facts: Facts, scene: Scene, rows: pd.DataFrame, counts: Mapping[str
     (`split_labelled.Pool.counts`)."""
     key = make_key(facts.task, facts.champion, rows)
     usable = count_usable(counts)
-    labels = usable - max(count_learnt(scene.champion), count_refused(lines))
+    refused = 0 if facts.by_hand is not None else count_refused(lines)  # a person may know of corrected labels
+    labels = usable - max(count_learnt(scene.champion), refused)
     return replace(facts, key=key, labels=labels, usable=usable, fresh=counts["fresh"], done=find_done(lines, key))
 
 
