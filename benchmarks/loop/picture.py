@@ -27,7 +27,8 @@ def draw(found: Sequence[Replay], path: Path) -> None:
     for value in y.ticks():
         canvas.line(x.start, y(value), x.end, y(value), "#e6e9eb")
         canvas.text(52, y(value) + 4, f"{value:g}", "end")
-    for month in np.arange(EPOCH + int(days[0]), EPOCH + int(days[-1]), dtype="datetime64[M]"):
+    first, last = (np.datetime64(EPOCH + int(day), "M") for day in (days[0], days[-1]))
+    for month in np.arange(first, last + 1):
         at = x(float(month.astype("datetime64[D]").astype(int)))
         canvas.line(at, y.start, at, y.start + 4, "#8a949b")
         canvas.text(at + 4, y.start + 18, str(month))
