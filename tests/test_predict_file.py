@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
+from tests.peak_memory import PEAK
 from tests.serving.real_server import ROOT, clean_environment
 from tests.serving.small_bundle import CLASSES, ROW, expected_value, write_small_bundle
 from tests.serving.toy_registry import ToyRegistry
@@ -176,14 +177,14 @@ def test_the_verb_finds_the_only_champion(project: ToyRegistry, capsys: pytest.C
     assert main(["predict", "in.csv", "-o", "out.parquet", "--task", "toy"]) == 0
 
 
-MEASURE = """
-import resource, sys
+MEASURE = f"""{PEAK}
+import sys
 from pathlib import Path
 from tideline.bundle import load_bundle
 from tideline.predict_file import predict_file
 bundle, source, out = map(Path, sys.argv[1:])
 print(predict_file(load_bundle(bundle), "v1", source, out).rows)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peak() // 1024)
 """
 
 

@@ -12,6 +12,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
+from tests.peak_memory import PEAK
 from tests.predlog.samples import COLUMNS, START, make_pets, make_rents, stored_ids
 from tideline.bundle import write_bundle
 from tideline.cli import main
@@ -25,8 +26,8 @@ from tideline.predlog.records import pack_rows, to_rows
 
 DAY = 86_400_000_000  # µs
 
-EXPORT = """
-import resource, sys
+EXPORT = f"""{PEAK}
+import sys
 from pathlib import Path
 import pyarrow.parquet
 from tideline.predlog import open_store
@@ -36,9 +37,9 @@ def export(until):
     return open_store(sys.argv[1]).export("rent", Path(sys.argv[2]), until=until, columns=COLUMNS)
 
 export(1_700_000_000_000_000 + 11_000 * 1000)  # two batches
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 rows = export(None)
-print(rows, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+print(rows, peak() - before)
 """
 
 
