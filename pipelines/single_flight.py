@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from tideline.contracts import TidelineError
+from tideline.file_lock import LockHeldError, hold_lock
 
 PLACE = Path(".tideline/flows")
 
@@ -22,27 +18,11 @@ class Busy(TidelineError):
 
 @contextmanager
 def single_flight(name: str, root: Path = Path()) -> Iterator[None]:
-    """Hold the lock of `name`, e.g. `graph-housing`, for as long as the block lasts. Raises Busy if another has it.
-
-    The kernel gives the lock back when its holder dies, however it dies; no child process inherits it.
-    """
-    path = root / PLACE / f"{name}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    """Hold the lock of `name`, e.g. `graph-housing`, for as long as the block lasts. Raises Busy if another has it."""
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Busy(f"{name}: a run is under way ({_describe_holder(path)}); wait for its end, or stop it") from None
-        file.seek(0)
-        file.truncate()
-        json.dump({"pid": os.getpid(), "since": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, file)
-        file.flush()
+            held.enter_context(hold_lock(root / PLACE / f"{name}.lock", patience=0))
+        except LockHeldError as error:
+            said = f"{name}: a run is under way (process {error.holder}); wait for its end, or stop it"
+            raise Busy(said) from None
         yield
-
-
-def _describe_holder(path: Path) -> str:
-    try:
-        holder: dict[str, Any] = json.loads(path.read_text())
-    except ValueError:
-        return "it has just begun"
-    return f"process {holder['pid']}, since {holder['since']}"

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tideline.contracts import TidelineError
-from tideline.ledger import START, append_entry, hold_lock, read_ledger
+from tideline.file_lock import hold_lock
+from tideline.ledger import START, append_entry, read_ledger
 
 
 def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
@@ -20,7 +21,7 @@ def test_lock_names_its_holder_and_ends_with_it(tmp_path: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from tideline.ledger import hold_lock
+from tideline.file_lock import hold_lock
 with hold_lock(Path({str(lock)!r})):
     print("held", flush=True)
     time.sleep(60)

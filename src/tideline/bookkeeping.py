@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tideline.champion import versions_folder
+from tideline.file_lock import hold_lock
 from tideline.layout import Layout
-from tideline.ledger import Entry, append_entry, hold_lock, read_ledger
+from tideline.ledger import Entry, append_entry, read_ledger
 from tideline.pointer import read_pointer
 from tideline.succession import ABANDONED, find_lost
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from tideline.bundle import hash_file, sync_folder, to_json, write_durably
 from tideline.contracts import TidelineError
+from tideline.file_lock import hold_lock
 from tideline.history_rows import History
 from tideline.layout import Layout
-from tideline.ledger import hold_lock
 
 if TYPE_CHECKING:
     import pandas as pd

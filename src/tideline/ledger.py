@@ -7,13 +7,10 @@ fit the chain is an alteration, and refused by line.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,7 +84,7 @@ def append_entry(
     reasons: Sequence[str] = (),
     evidence: Mapping[str, Any] | None = None,
 ) -> Entry:
-    """Append one entry and wait until it is on the disk. The caller holds the lock (`hold_lock`)."""
+    """Append one entry and wait until it is on the disk. The caller holds the lock (file_lock.py)."""
     ledger = read_ledger(path)
     if ledger.tail:
         _set_aside(ledger)
@@ -111,34 +108,6 @@ def append_entry(
     if is_new:
         sync_folder(path.parent)
     return _parse(line, str(path))
-
-
-@contextmanager
-def hold_lock(path: Path, patience: float = 60.0) -> Iterator[None]:
-    """Hold a file lock that ends with its process; waits `patience` seconds for another holder.
-
-    Raises TidelineError that names the holder's process.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
-        deadline = time.monotonic() + patience
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    file.seek(0)
-                    holder = file.read().strip() or "unknown"
-                    raise TidelineError(
-                        f"{path} has been held by process {holder} for more than {patience:.0f} s; "
-                        "wait until that promotion or rollback is over, or stop that process"
-                    ) from None
-                time.sleep(0.05)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 def _set_aside(ledger: Ledger) -> None:

@@ -10,30 +10,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from serving.drift import EVERY_SECONDS
 from tests.predlog.samples import START
+from tests.serving.kept_verdict import SECOND, keep_verdict
 from tests.serving.real_server import RealServer
 from tests.serving.toy_registry import ToyRegistry
 from tests.wait import wait_for
-from tideline.monitor.records import Check, Errors, WindowVerdict
-from tideline.predlog import Store, StoredVerdict, open_store, store_url
+from tideline.predlog import StoredVerdict, open_store, store_url
 
-SECOND = 1_000_000
 Sample = tuple[str, tuple[str, ...]]
-
-
-def keep_verdict(store: Store, version: str, status: str = "alarm", effect: float = 0.3, last: int = START) -> None:
-    """A verdict on a window of 200 rows, as the monitor keeps it."""
-    checks = (
-        Check("column", "income", "psi", "drift", 0.1, 0.5, 0.05, 0.2, adjusted=1.0),
-        Check("column", "bed rooms", "missing_share", "quality", 0.4, 0, effect, 0.02, 0, True, 1, status == "alarm"),
-        Check("answer", "prediction", "ks", "drift", 0.1, 0.5, float("inf"), 0.1),
-    )  # fmt: skip
-    errors = Errors(labelled=50, realised=12.5, reference=10.0, estimated=11.0, coverage={"0.8": 0.75})
-    verdict = WindowVerdict(
-        "toy", version, last + SECOND, 200, last - 200 * SECOND, last, status, checks, errors, 0.01, 3, ("psi",)  # type: ignore[arg-type]
-    )  # fmt: skip
-    store.save_verdict(
-        StoredVerdict("toy", version, verdict.judged, verdict.first, last, 200, status, verdict.to_json())
-    )
 
 
 def read(server: RealServer) -> dict[Sample, float]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tideline.contracts import Manifest
 from tideline.drift_report.evidently_run import list_drifting
 from tideline.drift_report.sample import ERROR, MISSING, PREDICTION
+from tideline.file_lock import hold_lock
 
 if TYPE_CHECKING:
     from evidently.core.report import Snapshot
@@ -30,7 +29,7 @@ def add_run(folder: Path, manifest: Manifest, snapshot: Snapshot, keep: int) -> 
     from evidently.ui.workspace import Workspace
 
     folder.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with hold_lock(folder / ".lock"):
         workspace = Workspace.create(str(folder))
         found = workspace.search_project(manifest.task)
         project = found[0] if found else workspace.create_project(manifest.task, manifest.title)
@@ -80,10 +79,3 @@ def list_panels(manifest: Manifest) -> list[DashboardPanelPlot]:
 
 def _list_content(panels: Iterable[DashboardPanelPlot]) -> list[tuple[str, list[dict[str, str]]]]:
     return [(panel.title, [value.metric_labels for value in panel.values]) for panel in panels]
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

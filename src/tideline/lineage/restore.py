@@ -18,8 +18,9 @@ from tideline.bookkeeping import ledger_file, settle, writing
 from tideline.bundle import load_bundle, sync_folder, to_json
 from tideline.champion import find_version, versions_folder
 from tideline.contracts import TidelineError
+from tideline.file_lock import hold_lock
 from tideline.layout import Layout
-from tideline.ledger import append_entry, hold_lock
+from tideline.ledger import append_entry
 from tideline.lineage.cache import call_dvc, find_cache, place
 from tideline.lineage.graph_lock import (
     LOCK,

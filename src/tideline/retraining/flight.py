@@ -1,13 +1,12 @@
-"""One retraining of a task at a time, over all processes of the machine: a file lock that ends with its process."""
+"""One retraining of a task at a time, over all processes of the machine."""
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tideline.contracts import TidelineError
+from tideline.file_lock import LockHeldError, hold_lock
 from tideline.layout import Layout
 
 
@@ -18,18 +17,9 @@ class InFlightError(TidelineError):
 @contextmanager
 def single_flight(layout: Layout) -> Iterator[None]:
     """Hold the task's retraining. Raises InFlightError at once if another process does."""
-    path = layout.registry / ".retraining.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A child (the graph) does not inherit the lock: Python opens files close-on-exec.
-    with path.open("a+") as file:
+    with ExitStack() as held:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise InFlightError(
-                f"{layout.task} is being retrained by process {file.read().strip() or 'unknown'}; wait for it"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+            held.enter_context(hold_lock(layout.registry / ".retraining.lock", patience=0))
+        except LockHeldError as error:
+            raise InFlightError(f"{layout.task} is being retrained by process {error.holder}; wait for it") from None
         yield

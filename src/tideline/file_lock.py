@@ -1,0 +1,49 @@
+"""A lock between processes of one machine: the kernel's, so that it ends with its holder, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tideline.contracts import TidelineError
+
+POLL = 0.05  # seconds between two tries
+
+
+class LockHeldError(TidelineError):
+    """Another process holds the lock; `holder` is its number, or "unknown"."""
+
+    def __init__(self, path: Path, holder: str, patience: float) -> None:
+        held = (
+            f"has been held by process {holder} for more than {patience:.0f} s" if patience else f"is held by {holder}"
+        )
+        super().__init__(f"{path} {held}; wait until it has ended, or stop it")
+        self.holder = holder
+
+
+@contextmanager
+def hold_lock(path: Path, patience: float = 60.0) -> Iterator[None]:
+    """Hold the lock of a file for as long as the block lasts; wait `patience` seconds for another holder.
+
+    No child process inherits it: Python opens files close-on-exec. Raises LockHeldError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    raise LockHeldError(path, file.read().strip() or "unknown", patience) from None
+                time.sleep(POLL)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
