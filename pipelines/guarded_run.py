@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from pipelines.orphans import mark
 from tideline.contracts import TidelineError
@@ -24,6 +25,7 @@ def run_guarded(
     timeout: float,
     root: Path = Path(),
     fine: Collection[int] = (0,),
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run `python -m COMMAND`; every line that is not empty goes to `say`. Returns its exit code.
 
@@ -35,8 +37,9 @@ def run_guarded(
     try:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipelines.guarded_child", str(read), *command],
-            cwd=root, env={**os.environ, **mark(flight, root)}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", pass_fds=(read,), start_new_session=True,
+            cwd=root, env={**os.environ, **environment, **mark(flight, root)}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            errors="replace", pass_fds=(read,), start_new_session=True,
         )  # fmt: skip
     except BaseException:
         os.close(write)

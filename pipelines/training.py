@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from functools import partial
 from typing import Any
 
@@ -18,22 +18,23 @@ from prefect.futures import PrefectFuture
 
 from pipelines.artefacts import show_training
 from pipelines.command import run_flow
-from pipelines.compute import task_runner
+from pipelines.compute import leave_slot, task_runner
 from pipelines.dvc_state import keep_lock_file, mend
 from pipelines.flight import fly
 from pipelines.graph import Stage, find_stale, read_graph
 from pipelines.guarded_run import run_guarded
 from pipelines.walk import Walk
 from tideline.contracts import TidelineError
-from tideline.params import Flows, load_params
+from tideline.params import Params, load_params
 
 
 @task(name="stage", task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def stage_task(name: str, flight: str, timeout: float) -> float:
+def stage_task(name: str, flight: str, timeout: float, on_cluster: bool) -> float:
     """Reproduce one stage; its lines go to Prefect's log. Returns seconds."""
     start = time.monotonic()
     command = ["dvc", "--wait-for-lock", "repro", "--single-item", name]
-    run_guarded(flight, command, get_run_logger().info, timeout)
+    environment = leave_slot() if on_cluster else {}
+    run_guarded(flight, command, get_run_logger().info, timeout, environment=environment)
     keep_lock_file()
     return time.monotonic() - start
 
@@ -46,11 +47,11 @@ def training(task: str) -> Any:
 
 def train(name: str) -> dict[str, float]:
     """The work itself, for the holder of the graph's lock."""
-    settings = load_params().flows
+    params = load_params()
     log = get_run_logger()
     for mended in mend():
         log.warning(mended)
-    seconds, walk = run_stages(read_graph(name), f"graph-{name}", settings)
+    seconds, walk = run_stages(read_graph(name), f"graph-{name}", params)
     show_training(name, seconds, walk.outcomes)
     log.info("; ".join(f"{n} stages {outcome}" for outcome, n in Counter(walk.outcomes.values()).items()))
     failed = [stage for stage, outcome in walk.outcomes.items() if outcome == "failed"]
@@ -59,17 +60,25 @@ def train(name: str) -> dict[str, float]:
     return seconds
 
 
-def run_stages(stages: tuple[Stage, ...], flight: str, settings: Flows) -> tuple[dict[str, float], Walk]:
-    """Run what is stale, as many stages side by side as `workers` says. Returns seconds by stage, and the walk."""
+def run_stages(stages: tuple[Stage, ...], flight: str, params: Params) -> tuple[dict[str, float], Walk]:
+    """Run what is stale, `flows.workers` stages side by side. Returns seconds by stage, and the walk.
+
+    The limit is kept here: a stage leaves its place on a Dask worker to others.
+    """
+    settings, on_cluster = params.flows, params.compute == "dask"
     run = stage_task.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
     walk = Walk(stages, find_stale)
     running: dict[str, PrefectFuture[float]] = {}
     ended: queue.SimpleQueue[str] = queue.SimpleQueue()
     seconds: dict[str, float] = {}
-    with task_runner(settings) as runner:
+    ready: deque[str] = deque()
+    with task_runner(params) as runner:
         while True:
-            for name in walk.take_ready():
-                running[name] = runner.submit(run, {"name": name, "flight": flight, "timeout": settings.stage_timeout})
+            ready.extend(walk.take_ready())
+            while ready and len(running) < settings.workers:
+                name = ready.popleft()
+                told = {"name": name, "flight": flight, "timeout": settings.stage_timeout, "on_cluster": on_cluster}
+                running[name] = runner.submit(run, told)
                 running[name].add_done_callback(partial(_note_end, ended, name))
             if not running:
                 return seconds, walk

@@ -87,16 +87,16 @@ import sys, time
 from pathlib import Path
 from tests.matrices import RENTS
 from tests.test_tuning import MODEL, params_with
-from tideline import tuning
+from tideline import trials, tuning
 from tideline.layout import Layout
-measure, calls = tuning.measure, []
+measure, calls = trials.measure, []
 def slow(y, out):
     calls.append(1)
     if len(calls) > 8:
         print("in the middle of a trial", flush=True)
         time.sleep(60)
     return measure(y, out)
-tuning.measure = slow
+trials.measure = slow
 tuning.tune(RENTS, params_with(), Layout("rent", Path(sys.argv[1])), MODEL)
 """
 

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         stage = verbs.add_parser(verb, help=text)
         stage.add_argument("task")
         stage.add_argument("model")
-        stage.set_defaults(run=_run_stage, module=module, function=function)
+        stage.set_defaults(run=_train if verb == "train" else _run_stage, module=module, function=function)
 
     blend = verbs.add_parser("blend", help="weigh the best models into one, and export it as one graph")
     blend.add_argument("task")
@@ -114,6 +114,15 @@ def _run_stage(arguments: argparse.Namespace) -> None:
             catalog.get_model(arguments.model)
         extra = [arguments.model]
     function(task, params, Layout(task.name), *extra)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from tideline.families.torch_group import in_group, start_group
+
+    processes = load_params().processes
+    if processes > 1 and catalog.get_model(arguments.model).spreads == "torchrun" and not in_group():
+        start_group(processes, ("train", arguments.task, arguments.model))
+    _run_stage(arguments)
 
 
 def _blend(arguments: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 if TYPE_CHECKING:
+    import distributed
     import numpy as np
     import onnx
     import pandas as pd
@@ -157,7 +158,11 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a family may need to know to build an estimator."""
+    """What a family may need to know to build an estimator.
+
+    `cluster` is a client of the Dask cluster for families that spread over one; `rank` of `ranks` processes (torchrun)
+    makes the same fit.
+    """
 
     problem: Problem
     n_classes: int = 0
@@ -167,6 +172,9 @@ class BuildContext:
     time_ordered: bool = False
     clip: tuple[float, float] | None = None
     epoch_callback: Callable[[int, float], None] | None = None
+    cluster: distributed.Client | None = None
+    rank: int = 0
+    ranks: int = 1
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ class ModelSpec:
     `defaults` and `space` are keyed by problem. A space maps a parameter to
     {"low", "high", "log"?, "step"?} or {"choices": [...]}. `to_onnx(estimator, n_features, context)`
     returns a graph with input X float32 [n, n_features] and output `prediction` float32 [n, 1]
-    (regression) or `probabilities` float32 [n, n_classes] (classification).
+    (regression) or `probabilities` float32 [n, n_classes] (classification). `spreads`: over what one fit may spread.
     """
 
     name: str
@@ -185,6 +193,7 @@ class ModelSpec:
     to_onnx: Callable[[Any, int, BuildContext], onnx.ModelProto]
     defaults: Mapping[str, Mapping[str, Any]]
     space: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    spreads: Literal["", "dask", "torchrun"] = ""
     description: str = ""
 
 

@@ -144,7 +144,6 @@ class Schedules:
 
 @dataclass(frozen=True)
 class Flows:
-    compute: Literal["local", "dask"]
     workers: int
     retries: int
     retry_delay: float
@@ -162,6 +161,9 @@ class Params:
     seed: int
     threads: int
     device: Literal["auto", "cpu", "cuda"]
+    compute: Literal["local", "dask"]
+    workers: int
+    processes: int
     models: tuple[str, ...]
     simulator: Simulator
     cv: CrossValidation

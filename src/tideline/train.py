@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tideline import catalog
-from tideline.contracts import Task
+from tideline.cluster import open_cluster
+from tideline.contracts import ModelSpec, Task, TidelineError
 from tideline.families.folds import (
     Matrices,
     fit_all,
@@ -19,6 +22,7 @@ from tideline.families.folds import (
     predict,
     read_matrices,
 )
+from tideline.families.torch_group import Group, in_group, join_group
 from tideline.files import write_file, write_json
 from tideline.layout import Layout
 from tideline.params import Params
@@ -32,11 +36,17 @@ def train(task: Task, params: Params, layout: Layout, model: str) -> None:
     """
     import joblib
 
-    with stage("train", task.name, model) as log:
-        spec = catalog.get_model(model)
+    spec = catalog.get_model(model)
+    with (
+        _gather(spec, params) as group,
+        stage("train", task.name, model) as log,
+        open_cluster(params) if spec.spreads == "dask" else nullcontext() as client,
+    ):
         best = json.loads((layout.tune(model) / "best.json").read_text())
         matrices = read_matrices(layout)
         context = make_context(task, params, layout)
+        threads = max(1, params.threads // group.here)
+        context = replace(context, threads=threads, cluster=client, rank=group.rank, ranks=group.size)
         folds = matrices.folds
         jobs = [(matrices.X, matrices.y), *((fold.X_fit, fold.y_fit) for fold in folds)]
         oof = empty_oof(task, matrices)
@@ -54,6 +64,8 @@ def train(task: Task, params: Params, layout: Layout, model: str) -> None:
                     if number == 1:
                         curve = _trace(estimator, fold, task.problem)
                 bar.update(1)
+        if group.rank > 0:
+            return
         folder = layout.train(model)
         write_file(folder / "model.joblib", lambda path: joblib.dump(final, path))
         record = {
@@ -68,6 +80,17 @@ def train(task: Task, params: Params, layout: Layout, model: str) -> None:
         }
         write_results(folder, oof, record)
         say_results(log, record, folder)
+
+
+def _gather(spec: ModelSpec, params: Params) -> AbstractContextManager[Group]:
+    """The processes that fit this model. Raises TidelineError if they are not those that were asked for."""
+    if spec.spreads == "torchrun":
+        if params.processes > 1 and not in_group():
+            raise TidelineError(f"{spec.name}: {params.processes} processes are asked for; run `tideline train`")
+        return join_group(params.device)
+    if in_group():
+        raise TidelineError(f"{spec.name} learns in one process; run it without torchrun")
+    return nullcontext(Group())
 
 
 def empty_oof(task: Task, matrices: Matrices) -> np.ndarray:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tideline import catalog
-from tideline.contracts import BuildContext, ModelSpec, Task, TidelineError
-from tideline.families.folds import Matrices, fit_all, make_context, measure, predict, read_matrices
+from tideline.cluster import open_cluster
+from tideline.contracts import ModelSpec, Problem, Task, TidelineError
+from tideline.families.folds import make_context, read_matrices
 from tideline.files import write_json
 from tideline.layout import Layout
 from tideline.params import Budget, Params
 from tideline.progress import Log, stage
+from tideline.trials import Scorer, score_here, score_on_cluster
 
 if TYPE_CHECKING:
     import optuna
@@ -36,7 +38,13 @@ def tune(task: Task, params: Params, layout: Layout, model: str) -> None:
         best: dict[str, Any] = {"params": defaults, "trials": 0, "source": "defaults", "score": None}
         if budget.trials > 0 and space:
             study = _open_study(task, params, layout, spec)
-            _search(study, spec, task.problem, read_matrices(layout), make_context(task, params, layout), budget, log)
+            context, folds = make_context(task, params, layout), read_matrices(layout).folds
+            with open_cluster(params) as client:
+                if client is None:
+                    scorer, at_once = score_here(spec, context, folds), 1
+                else:
+                    scorer, at_once = score_on_cluster(client, spec, context, folds), params.workers
+                _search(study, spec, task.problem, len(folds), scorer, at_once, budget, log)
             best = _read_best(study, defaults)
         write_json(layout.tune(model) / "best.json", best)
         score = "" if best["score"] is None else f", score {best['score']:,.5g} after {best['trials']} trials"
@@ -73,13 +81,14 @@ def _open_study(task: Task, params: Params, layout: Layout, spec: ModelSpec) -> 
 def _search(
     study: optuna.Study,
     spec: ModelSpec,
-    problem: str,
-    matrices: Matrices,
-    context: BuildContext,
+    problem: Problem,
+    folds: int,
+    score: Scorer,
+    at_once: int,
     budget: Budget,
     log: Log,
 ) -> None:
-    """Run the trials that are left.
+    """Run the trials that are left, so many at once.
 
     Sampler seeds follow from the trial's place, so a continued search is the same search.
     """
@@ -89,43 +98,46 @@ def _search(
     done = _finished(study)
     if done:
         log.say(f"continuing study {study.study_name}: {len(done)} trials are there")
-    spent = sum(trial.duration.total_seconds() for trial in done if trial.duration is not None)
+    spent = sum(trial.duration.total_seconds() for trial in done if trial.duration is not None) / at_once
     started = time.monotonic()
     optuna_space = {name: _distribution(name, rule) for name, rule in space.items()}
     with log.bar(budget.trials, f"{spec.name}: trials") as bar:
         bar.update(len(done))
-        for place in range(len(done), budget.trials):
-            if spent + time.monotonic() - started > budget.seconds and place > 0:
-                log.say(f"the budget of {budget.seconds:g} s is spent after {place} of {budget.trials} trials")
+        for start in range(len(done), budget.trials, at_once):
+            if spent + time.monotonic() - started > budget.seconds and start > 0:
+                log.say(f"the budget of {budget.seconds:g} s is spent after {start} of {budget.trials} trials")
                 break
-            study.sampler = optuna.samplers.TPESampler(seed=study.user_attrs["seed"] + place, n_startup_trials=5)
-            if place == 0 and not study.get_trials(states=(optuna.trial.TrialState.WAITING,)):
+            if start == 0 and not study.get_trials(states=(optuna.trial.TrialState.WAITING,)):
                 study.enqueue_trial({name: defaults[name] for name in space if name in defaults})
-            trial = study.ask(optuna_space)
-            _run_trial(study, trial, spec, {**defaults, **trial.params}, problem, matrices, context)
-            bar.update(1, f"best {study.best_value:,.5g}" if _scored(study) else "")
+            trials = []
+            for place in range(start, min(start + at_once, budget.trials)):
+                study.sampler = optuna.samplers.TPESampler(
+                    seed=study.user_attrs["seed"] + place,
+                    n_startup_trials=5,
+                    constant_liar=at_once > 1,  # those under way count as bad, so that the next one is elsewhere
+                )
+                trials.append(study.ask(optuna_space))
+            _run_trials(study, trials, defaults, folds, score)
+            bar.update(len(trials), f"best {study.best_value:,.5g}" if _scored(study) else "")
 
 
-def _run_trial(
-    study: optuna.Study,
-    trial: optuna.Trial,
-    spec: ModelSpec,
-    settings: Mapping[str, Any],
-    problem: str,
-    matrices: Matrices,
-    context: BuildContext,
+def _run_trials(
+    study: optuna.Study, trials: Sequence[optuna.Trial], defaults: Mapping[str, Any], folds: int, score: Scorer
 ) -> None:
+    """Fold by fold; what is pruned on the way takes no further part."""
     import optuna
 
-    scores: list[float] = []
-    for number, fold in enumerate(matrices.folds):
-        (estimator,) = fit_all(spec, settings, context, [(fold.X_fit, fold.y_fit)])
-        scores.append(measure(fold.y_val, predict(estimator, fold.X_val, problem)))
-        trial.report(float(np.mean(scores)), number)
-        if number < len(matrices.folds) - 1 and trial.should_prune():
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-            return
-    study.tell(trial, float(np.mean(scores)))
+    scores: dict[optuna.Trial, list[float]] = {trial: [] for trial in trials}
+    for number in range(folds):
+        found = score([{**defaults, **trial.params} for trial in scores], number)
+        for trial, value in zip(list(scores), found, strict=True):
+            scores[trial].append(value)
+            trial.report(float(np.mean(scores[trial])), number)
+            if number < folds - 1 and trial.should_prune():
+                del scores[trial]
+                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+    for trial, values in scores.items():
+        study.tell(trial, float(np.mean(values)))
 
 
 def _distribution(name: str, rule: Mapping[str, Any]) -> Any:

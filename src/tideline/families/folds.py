@@ -96,11 +96,13 @@ def fit_all(
 ) -> Iterator[Any]:
     """Fitted estimators for the jobs (X, y), in their order, as they are done.
 
-    A fitted estimator does not depend on how many run side by side.
+    A fitted estimator does not depend on how many run side by side. Fits that spread over a cluster or a group of
+    processes take turns: two of them would wait for each other.
     """
     from threadpoolctl import threadpool_limits
 
-    if spec.family in ALONE or context.threads == 1:
+    spreads = context.cluster is not None or context.ranks > 1
+    if spreads or spec.family in ALONE or context.threads == 1:
         for X, y in jobs:
             yield _fit(spec, settings, context, X, y)
         return

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tideline.contracts import BuildContext, TidelineError
+from tideline.families.lightgbm_cluster import train_on_cluster
 from tideline.families.onnx import Net
 from tideline.families.sklearn import emit_shares
 from tideline.families.target import Target
@@ -69,6 +70,7 @@ class BoosterCore:
         self.problem = context.problem
         self.seed = context.seed
         self.threads = context.threads
+        self.cluster = context.cluster
 
     def fit(self, X: np.ndarray, z: np.ndarray) -> None:
         common = {key: value for key, value in self.params.items() if key != "members"}
@@ -107,10 +109,14 @@ class BoosterCore:
             arguments["objective"] = "binary"
         else:
             arguments.update(objective="multiclass", num_class=self.width_)
-        bins = arguments.get("max_bin", 255)
-        if bins not in sets:  # members with the same bins share them
-            sets[bins] = lightgbm.Dataset(X, label=label, params=arguments, free_raw_data=False)
-        booster = lightgbm.train(arguments, sets[bins].set_label(label), num_boost_round=settings["num_iterations"])
+        rounds = settings["num_iterations"]
+        if self.cluster is not None:
+            booster = train_on_cluster(self.cluster, arguments, X, label, rounds)
+        else:
+            bins = arguments.get("max_bin", 255)
+            if bins not in sets:  # members with the same bins share them
+                sets[bins] = lightgbm.Dataset(X, label=label, params=arguments, free_raw_data=False)
+            booster = lightgbm.train(arguments, sets[bins].set_label(label), num_boost_round=rounds)
         return Member(booster.model_to_string(), target, offset)
 
     def predict(self, X: np.ndarray) -> np.ndarray:
@@ -165,7 +171,7 @@ class BoosterCore:
         return self._boosters
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_boosters": []}
+        return {**self.__dict__, "_boosters": [], "cluster": None}
 
 
 def read_trees(text: str, width: int) -> Iterator[Tree]:

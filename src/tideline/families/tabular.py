@@ -133,7 +133,7 @@ class Tabular:
         return np.sort(np.random.default_rng(self.context.seed).permutation(n)[: self.max_rows])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "context": replace(self.context, epoch_callback=None)}
+        return {**self.__dict__, "context": replace(self.context, epoch_callback=None, cluster=None)}
 
 
 def check_matrix(X: np.ndarray) -> np.ndarray:

@@ -53,6 +53,7 @@ SPEC = ModelSpec(
         },
         "classification": {**COMMON, "num_iterations": 150, "num_leaves": 15, "members": [{}]},
     },
+    spreads="dask",
     space={"regression": SPACE, "classification": SPACE},
     description="Mean of several LightGBM boosters",
 )

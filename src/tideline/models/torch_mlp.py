@@ -40,6 +40,7 @@ SPEC = ModelSpec(
         },
         "classification": {**COMMON, "hidden": [128, 64], "dropout": 0.2, "weight_decay": 0.05, "epochs": 40},
     },
+    spreads="torchrun",
     space={"regression": SPACE, "classification": SPACE},
     description="Multilayer perceptrons (PyTorch)",
 )
