@@ -12,11 +12,18 @@ from pipelines.leftovers import close_leftovers
 from pipelines.missed import is_made_up_for
 from pipelines.orphans import end_orphans
 from pipelines.single_flight import Busy, single_flight
+from tideline.catalog import get_task
+from tideline.champion import missing_champion
+from tideline.layout import Layout
+from tideline.pointer import read_pointer
 
 
-def fly(flow: str, task: str, flight: str, work: Callable[[], Any]) -> Any:
+def fly(flow: str, task: str, flight: str, work: Callable[[], Any], needs_champion: bool = True) -> Any:
     """`work()` under the lock of `flight`, e.g. `graph-housing`; or the state that says why it was left out."""
     log = get_run_logger()
+    layout = Layout(get_task(task).name)
+    if needs_champion and read_pointer(layout) is None:  # nothing has failed: a schedule may be there before it
+        return _leave_out("NoChampion", missing_champion(layout))
     try:
         with single_flight(flight):
             for command in end_orphans(flight):

@@ -22,7 +22,7 @@ class LocalServer:
 
     def __init__(self, task: str, timeout: float = 60.0) -> None:
         self.task, self.timeout = task, timeout
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.seconds_to_ready = float("nan")
 
@@ -82,7 +82,7 @@ class LocalServer:
                 self._process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

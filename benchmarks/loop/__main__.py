@@ -36,7 +36,6 @@ def main() -> None:
     arguments = parser.parse_args()
     chosen = [p for p in POLICIES if not arguments.policies or p.name in arguments.policies]
     last = f"{2012 + arguments.months // 12}-{arguments.months % 12 + 1:02d}-01"
-    year = read_year("2012-01-01", last)
     with tempfile.TemporaryDirectory() as temporary:
         home = arguments.keep or Path(temporary)
         base = home / "base"
@@ -44,7 +43,7 @@ def main() -> None:
             start = time.monotonic()
             make_project(base)
             print(f"first champion, trained on 2011: {time.monotonic() - start:.0f} s", flush=True)
-        found = []
+        found, year = [], read_year(base, "2012-01-01", last)
         for policy in chosen:
             print(f"  {policy.name}", flush=True)
             folder = home / f"{policy.name}-{time.time_ns()}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -17,9 +16,9 @@ import pandas as pd
 
 from benchmarks.loop.policies import Policy
 from benchmarks.loop.project import TASK, environment, run
-from pipelines.local_server import _free_port
+from pipelines.local_server import free_port
 from tideline import catalog
-from tideline.data_frame import conform
+from tideline.layout import Layout
 
 EPOCH = np.datetime64(0, "D")
 
@@ -44,11 +43,9 @@ class Replay:
         return float(np.sqrt(np.mean(squares)))
 
 
-def read_year(first: str, last: str) -> pd.DataFrame:
-    """The hours of [first, last) in order, with the task's columns and the target."""
-    task = catalog.get_task(TASK)
-    assert task.source.read is not None
-    frame = conform(task, task.source.read(Path(os.environ["TIDELINE_DATA_DIR"]) / task.source.filename))
+def read_year(base: Path, first: str, last: str) -> pd.DataFrame:
+    """The hours of [first, last) in order, with the task's columns and the target, from what `base` has fetched."""
+    frame = pd.read_parquet(Layout(TASK, base).raw / "data.parquet")
     low, high = (float(np.datetime64(day, "D").astype(int)) for day in (first, last))
     chosen = frame[(frame["dteday"] >= low) & (frame["dteday"] < high)]
     return chosen.sort_values(["dteday", "hr"], ignore_index=True)
@@ -57,7 +54,7 @@ def read_year(first: str, last: str) -> pd.DataFrame:
 def replay(folder: Path, policy: Policy, year: pd.DataFrame, lag: int) -> Replay:
     """Serve the project's champion and send it `year`; labels follow `lag` days later."""
     found, start = Replay(policy), time.monotonic()
-    port = _free_port()
+    port = free_port()
     log = (folder / "server.log").open("wb")
     server = subprocess.Popen(
         [sys.executable, "-m", "serving", "--task", TASK, "--port", str(port)],

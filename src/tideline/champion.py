@@ -15,9 +15,7 @@ def champion_bundle(layout: Layout) -> Path:
     """Folder of the champion. Raises TidelineError if there is none."""
     pointer = read_pointer(layout)
     if pointer is None:
-        raise TidelineError(
-            f"{layout.task} has no champion in {layout.registry}; build and promote one: `make run TASK={layout.task}`"
-        )
+        raise TidelineError(missing_champion(layout))
     path = versions_folder(layout) / pointer.version
     if not path.is_dir():
         raise TidelineError(
@@ -25,6 +23,11 @@ def champion_bundle(layout: Layout) -> Path:
             f"or `tideline rollback {layout.task} --to VERSION`"
         )
     return path
+
+
+def missing_champion(layout: Layout) -> str:
+    """What is to be said where there is no champion."""
+    return f"{layout.task} has no champion in {layout.registry}; build and promote one: `make run TASK={layout.task}`"
 
 
 def read_manifest(layout: Layout, version: str) -> Manifest:
