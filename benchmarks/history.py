@@ -1,6 +1,6 @@
 """What the choice of history is worth: bikes, trained on 2011, retrained at the start of each month of 2012.
 
-Run: python -m benchmarks.history [--months 12]
+Run: python -m benchmarks.history [--months 12], in a project that has fetched bikes (`tideline fetch bikes`)
 
 Every row: RMSE over the months of 2012, each predicted by the model that was trained just before it. Fixed histories,
 then the choice of params.yaml (retraining.history), made each month from the rows before it alone. The model is the one
@@ -10,10 +10,9 @@ that params.yaml names there, with its defaults, on the task's own features.
 from __future__ import annotations
 
 import argparse
-import os
+import sys
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,10 +20,10 @@ from numpy.typing import NDArray
 
 from tideline import catalog
 from tideline.contracts import BuildContext
-from tideline.data_frame import conform
 from tideline.families.folds import predict
 from tideline.features import build_preprocess, cast_matrix, encode_target, fit_matrix, select_columns
 from tideline.history_rows import History, draw_rows
+from tideline.layout import Layout
 from tideline.params import HistoryChoice, load_params
 from tideline.retraining.history import choose_history, list_candidates
 from tideline.split_rows import draw_chances
@@ -37,9 +36,10 @@ def main() -> None:
     parser.add_argument("--months", type=int, default=12, help="of 2012, from January on")
     arguments = parser.parse_args()
     params = load_params()
-    assert TASK.source.read is not None
-    folder = Path(os.environ.get("TIDELINE_DATA_DIR", "../shared/datasets"))
-    frame = conform(TASK, TASK.source.read(folder / "bikes_hour.csv")).sort_values("dteday", ignore_index=True)
+    raw = Layout(TASK.name).raw / "data.parquet"
+    if not raw.exists():
+        sys.exit(f"no {raw}; fetch it first: tideline fetch {TASK.name}")
+    frame = pd.read_parquet(raw).sort_values("dteday", ignore_index=True)
     replay(frame, params.retraining.history, params.seed, arguments.months)
 
 

@@ -95,7 +95,7 @@ class Batcher:
         self._waiting.append(job)
         return await future
 
-    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def run_in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """What `work` returns, called in the thread of large requests."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 

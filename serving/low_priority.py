@@ -25,7 +25,7 @@ def run_low_priority(compute: Callable[[], Result]) -> Result:
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=run, name="aside", daemon=True).start()
+    threading.Thread(target=run, name="low-priority", daemon=True).start()
     return done.result()
 
 

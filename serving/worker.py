@@ -90,26 +90,26 @@ class Worker:
         Where a canary fails that was not named, the champion answers instead, and it is counted against the canary.
         Raises Refusal.
         """
-        champion, turn = self._choose(request, version)
+        live, turn = self._choose(request, version)
         if version is not None or turn.role is None or not self.versions.current.canaries:
-            return await answer(champion, turn)
-        self.outcomes.attempts[champion.version] += 1
+            return await answer(live, turn)
+        self.outcomes.attempts[live.version] += 1
         if turn.role != "canary":
             try:
-                return await answer(champion, turn)
+                return await answer(live, turn)
             except Refusal:
                 raise
             except Exception:
-                self.outcomes.failures[champion.version] += 1
+                self.outcomes.failures[live.version] += 1
                 raise
         try:
-            return await answer(champion, turn)
+            return await answer(live, turn)
         except Refusal as refusal:
             if refusal.status != 422:
                 raise
             error: Exception = refusal
         except asyncio.CancelledError:  # it took too long, and there is no time left for another
-            self.outcomes.failures[champion.version] += 1
+            self.outcomes.failures[live.version] += 1
             raise
         except Exception as other:
             error = other
@@ -117,9 +117,9 @@ class Worker:
         told = await answer(instead, Turn(instead, "champion", turn.key))
         # The champion could answer it, so it was not the request's fault.
         self.outcomes.attempts[instead.version] += 1
-        self.outcomes.failures[champion.version] += 1
-        CANARY_FAILURES.labels(champion.version).inc()
-        logger.warning("canary %s failed, %s answered: %s", champion.version, instead.version, error)
+        self.outcomes.failures[live.version] += 1
+        CANARY_FAILURES.labels(live.version).inc()
+        logger.warning("canary %s failed, %s answered: %s", live.version, instead.version, error)
         return told
 
     async def predict(self, turn: Turn, rows: Sequence[Row], route: str, arrived: float) -> Share:
@@ -155,12 +155,12 @@ class Worker:
             return candidate, Turn(candidate, None)
         sticky = read_sticky_key(key) if key else None
         roster = self.versions.current
-        champion, role = roster.choose(sticky) if version is None else roster.find(version)
-        return champion, Turn(champion, role, sticky)
+        live, role = roster.choose(sticky) if version is None else roster.find(version)
+        return live, Turn(live, role, sticky)
 
-    async def run_aside(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def run_in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """What `work` returns, called off the event loop, in the thread of large requests."""
-        return await self._batcher.run_aside(work, *arguments)
+        return await self._batcher.run_in_thread(work, *arguments)
 
     def _measure_log(self) -> None:
         assert self.log is not None

@@ -52,6 +52,7 @@ def main() -> None:
     print_table(found, arguments.lag, last)
     if arguments.picture:
         draw(found, arguments.picture)
+        print(f"picture: {arguments.picture}")
 
 
 def print_table(found: list[Replay], lag: int, last: str) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import httpx
@@ -20,6 +21,7 @@ from pipelines.local_server import free_port
 from tideline import catalog
 from tideline.layout import Layout
 
+LINE = 160  # characters of a reason that are shown; `tideline why` has all of it
 EPOCH = np.datetime64(0, "D")
 
 
@@ -107,7 +109,8 @@ def _retrain(folder: Path, client: httpx.Client, found: Replay, day: float, *mor
     date = EPOCH + int(day)
     history = (outcome.get("history") or {}).get("reason", "")
     reasons = "; ".join(outcome["reasons"] or outcome["decision"]["reasons"])
-    print(f"    {date} {outcome['name']} in {seconds:.0f} s: {reasons} {history}", flush=True)
+    what = f"{outcome['name']} in {seconds:.0f} s: {shorten(reasons, LINE, placeholder=' ...')}"
+    print(f"    {date} {what}{f'; history: {history}' if history else ''}", flush=True)
     if outcome["name"] == "promoted":
         version = outcome["verdict"]["version"]
         deadline = time.monotonic() + 30

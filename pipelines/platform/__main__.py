@@ -16,7 +16,7 @@ from types import FrameType
 from pipelines.platform.lock import FOLDER, hold_platform, stop_platform
 from pipelines.platform.page import PageServer
 from pipelines.platform.ports import HOST, check_ports
-from pipelines.platform.services import choose_ports, has_deployments, list_services
+from pipelines.platform.services import choose_ports, list_services
 from pipelines.platform.supervisor import Supervisor
 from tideline import catalog
 from tideline.contracts import TidelineError
@@ -61,8 +61,6 @@ def run_platform(root: Path, named: Sequence[str], chosen: dict[str, int]) -> No
         check_ports(ports)
         (root / "reports" / "evidently").mkdir(parents=True, exist_ok=True)
         supervisor = Supervisor(list_services(root, tasks, ports, named), root, lock, say)
-        if not has_deployments():
-            say("deployments        none: there is no pipelines/deployments.py")
         with PageServer(ports["page"], root, list(tasks), supervisor):
             say(f"page               {address}   logs in {root / FOLDER}")
             supervisor.start()

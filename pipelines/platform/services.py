@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -65,16 +64,13 @@ def list_services(
             "prefect", "Prefect: flow runs and schedules",
             _python("prefect", "server", "start", "--host", HOST, "--port", str(ports["prefect"])),
             probe=lambda started: _ask(ports["prefect"], "/api/health"), url=prefect, environment=flows,
-        )
+        ),
+        Service(
+            "deployments", "Deployments: what starts flows on schedule", _python("pipelines.deployments", *chosen),
+            probe=lambda started: _ask_deployments(ports["prefect"], started), url=f"{prefect}/deployments",
+            environment=flows, needs=("prefect",), grace=20.0, every=10.0,
+        ),
     ]  # fmt: skip
-    if has_deployments():
-        found.append(
-            Service(
-                "deployments", "Deployments: what starts flows on schedule", _python("pipelines.deployments", *chosen),
-                probe=lambda started: _ask_deployments(ports["prefect"], started), url=f"{prefect}/deployments",
-                environment=flows, needs=("prefect",), grace=20.0, every=10.0,
-            )
-        )  # fmt: skip
     for task in tasks:
         name = serving_name(task)
         url = _url(ports[name])
@@ -107,11 +103,6 @@ def choose_ports(tasks: Sequence[str], chosen: Mapping[str, int]) -> dict[str, i
 def serving_name(task: str) -> str:
     """Name of the prediction service of a task."""
     return f"serving-{task}"
-
-
-def has_deployments() -> bool:
-    """Whether this project has scheduled flows."""
-    return importlib.util.find_spec("pipelines.deployments") is not None
 
 
 def _python(module: str, *arguments: str) -> tuple[str, ...]:

@@ -31,12 +31,12 @@ class PredictRoutes:
             if media == JSON:
                 rows: Sequence[Row] = live.decoder.decode(body)
             else:
-                rows = await self._worker.run_aside(_read_columns, live, media, body)
+                rows = await self._worker.run_in_thread(_read_columns, live, media, body)
             share = await self._worker.predict(turn, rows, "/predict", request.arrived)
             if accepted == JSON:
                 content = live.encode(share.answers, share.start, share.stop, share.ids)
                 return Answer(200, content, version=live.version)
-            return await self._worker.run_aside(_write_columns, live, accepted, share)
+            return await self._worker.run_in_thread(_write_columns, live, accepted, share)
 
         return await self._worker.answer(request, answer)
 

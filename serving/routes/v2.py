@@ -69,13 +69,17 @@ class V2Routes:
         is_small = len(body) <= _INLINE_BYTES
 
         async def answer(live: LiveModel, turn: Turn) -> Answer:
-            asked, rows = _read(live, body, length) if is_small else await worker.run_aside(_read, live, body, length)
+            asked, rows = (
+                _read(live, body, length) if is_small else await worker.run_in_thread(_read, live, body, length)
+            )
             chosen = choose_outputs(asked, list_outputs(live.manifest, worker.log is not None))
             share = await worker.predict(turn, rows, LOGGED_AS, request.arrived)
             answers = share.answers.cut(share.start, share.stop)
             whole = live.manifest, live.version, asked, chosen, answers, share.ids
             return (
-                write_response(*whole) if len(rows) <= INLINE_ROWS else await worker.run_aside(write_response, *whole)
+                write_response(*whole)
+                if len(rows) <= INLINE_ROWS
+                else await worker.run_in_thread(write_response, *whole)
             )
 
         return await worker.answer(request, answer, request.names.get("version"))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
     import distributed
-    import numpy as np
     import onnx
     import pandas as pd
 
@@ -144,16 +143,6 @@ class Task:
     def feature_names(self) -> tuple[str, ...]:
         """Names of the raw columns that a served row carries, in graph order."""
         return tuple(c.name for c in self.columns)
-
-
-class Estimator(Protocol):
-    """What a model family builds: scikit-learn's shape of fit and predict.
-
-    X is float32 (n, n_features); y is float64 (n,) for regression, int64 class numbers for classification.
-    """
-
-    def fit(self, X: np.ndarray, y: np.ndarray) -> Any: ...
-    def predict(self, X: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

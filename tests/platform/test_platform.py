@@ -18,7 +18,6 @@ import pytest
 
 from pipelines.platform.__main__ import run_platform
 from pipelines.platform.ports import find_holder
-from pipelines.platform.services import has_deployments
 from tests.browser import Browser
 from tests.conftest import ROOT
 from tests.platform.test_supervisor import still_running
@@ -31,7 +30,7 @@ from tideline.predlog import StoredVerdict, open_store, store_url
 
 TASK = "housing"  # the toy's columns under the name of a task that there is
 LISTENING = {"prefect", f"serving-{TASK}", "evidently"}
-SERVICES = LISTENING | ({"deployments"} if has_deployments() else set())
+SERVICES = LISTENING | {"deployments"}
 
 
 def start(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -110,8 +110,3 @@ def read_verdict(text: str | bytes) -> WindowVerdict:
         raise TidelineError(
             f"a stored verdict cannot be read ({error}); another tideline wrote it: use that one"
         ) from None
-
-
-def to_plain(verdict: WindowVerdict) -> dict[str, Any]:
-    """JSON-ready values."""
-    return msgspec.to_builtins(verdict)  # type: ignore[no-any-return]

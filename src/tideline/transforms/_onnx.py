@@ -5,15 +5,9 @@ A transformer brings `emit(graph, x)`; nothing else in the project talks to skl2
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-
-
-class Emitter(Protocol):
-    """A fitted transformer that can write itself as ONNX nodes."""
-
-    def emit(self, graph: Graph, x: str) -> str: ...
 
 
 class Graph:
