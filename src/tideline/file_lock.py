@@ -47,3 +47,16 @@ def hold_lock(path: Path, patience: float = 60.0) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def find_holder(path: Path) -> str:
+    """The process that holds the lock now, by its number or as "unknown"; empty if none does. Writes nothing."""
+    try:
+        with path.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return file.read().strip() or "unknown"
+    except FileNotFoundError:
+        pass
+    return ""

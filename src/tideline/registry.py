@@ -26,6 +26,7 @@ from tideline.contracts import Task, TidelineError
 from tideline.layout import Layout
 from tideline.ledger import Entry, Ledger, append_entry, read_ledger
 from tideline.lineage.kept import keep_lineage
+from tideline.lineage.restoring import describe_unfinished
 from tideline.live_parity import write_parity
 from tideline.params import Params
 from tideline.pointer import Challenger, Pointer, RouterKind, move_pointer, read_pointer
@@ -135,6 +136,11 @@ def status(layout: Layout) -> Status:
             warnings.append(
                 f"entry {lost.seq} ({lost.action} {lost.version}) never took effect: its process was stopped"
             )
+    except TidelineError as error:
+        warnings.append(str(error))
+    try:
+        if unfinished := describe_unfinished(layout):
+            warnings.append(unfinished)
     except TidelineError as error:
         warnings.append(str(error))
     since = None

@@ -11,13 +11,15 @@ import json
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import TYPE_CHECKING, Any
 
 from tideline.layout import Layout
 from tideline.progress import say
 
 if TYPE_CHECKING:
+    from tideline.params import Params
+    from tideline.predlog import Store
     from tideline.retraining.run import Outcome
 
 EXIT = {"wait": 3, "refused": 4, "quarantined": 5}
@@ -49,23 +51,32 @@ def _retrain(arguments: argparse.Namespace) -> int:
     from tideline.catalog import get_task
     from tideline.params import load_params
     from tideline.predlog_cli import open_existing
-    from tideline.retraining.announce import tell_outcome
     from tideline.retraining.flight import InFlightError
     from tideline.retraining.run import Request, retrain
 
     task, params = get_task(arguments.task), load_params()
-    request = Request(arguments.reason, arguments.dry_run, arguments.canary)
+    layout, request = Layout(task.name), Request(arguments.reason, arguments.dry_run, arguments.canary)
     with _saying(arguments.json), open_existing() as store:
         try:
-            outcome = retrain(task, params, Layout(task.name), store, request)
-            sent = None if arguments.dry_run else tell_outcome(params, store, outcome)
-            if sent is not None:
-                say(sent.describe())
+            if not request.dry_run:
+                _tell(params, store, layout)  # how an earlier one ended, if it did not come to that
+            outcome = retrain(task, params, layout, store, request)
         except InFlightError as error:
             print(f"tideline retrain: {error}", file=sys.stderr, flush=True)
             return IN_FLIGHT
+        if not request.dry_run:
+            with suppress(InFlightError):  # the other process has told it
+                _tell(params, store, layout)
     say(json.dumps(outcome.to_dict()) if arguments.json else _describe(outcome))
     return EXIT.get(outcome.name, 0)
+
+
+def _tell(params: Params, store: Store, layout: Layout) -> None:
+    from tideline.retraining.announce import tell_end
+
+    sent = tell_end(params, store, layout)
+    if sent is not None:
+        say(sent.describe())
 
 
 def _collect(arguments: argparse.Namespace) -> int:

@@ -120,6 +120,8 @@ def test_killed_at_any_step_the_same_command_completes_it(project: Project, step
     mine = (project.path / "params.yaml").read_text()
     killed = subprocess.run([sys.executable, "-c", KILLER, step], cwd=project.path, env=project.env)
     assert killed.returncode == -signal.SIGKILL
+    unfinished = "was not finished: model, params.yaml, dvc.lock and data may be of different versions"
+    assert unfinished in project.tideline("status", "housing")
     project.tideline("rollback", "housing", "--all")
     assert find_champion(project).startswith("v0001")
     assert [p.read_text() for p in project.path.glob("params.before-*.yaml")] == [mine]
@@ -128,3 +130,4 @@ def test_killed_at_any_step_the_same_command_completes_it(project: Project, step
     assert [e.action for e in entries].count("rolled back") == 1
     assert [e.action for e in entries].count("data restored") == 1
     assert not (project.path / "registry/housing/restoring.json").exists()
+    assert "not finished" not in project.tideline("status", "housing")

@@ -9,6 +9,7 @@ import pytest
 
 from tests.e2e.conftest import Project
 from tests.pipelines.real_flows import PrefectServer, Program, make_project
+from tests.predlog.conftest import postgres, postgres_session  # noqa: F401, fixtures
 
 
 @pytest.fixture(scope="session")

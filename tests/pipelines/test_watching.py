@@ -14,14 +14,11 @@ import pytest
 
 from pipelines.past_windows import DAY, HOUR
 from tests.e2e.conftest import Project
+from tests.pipelines.logged import log_answers
 from tests.pipelines.real_flows import PrefectServer, Program
 from tests.wait import wait_for
-from tideline.bundle import load_bundle
-from tideline.catalog import get_task
-from tideline.champion import champion_bundle
 from tideline.layout import Layout
-from tideline.predictor import Predictor, columns_from_frame
-from tideline.predlog import Record, Store, mint_ids, open_store, store_url
+from tideline.predlog import Store, open_store, store_url
 
 pytestmark = pytest.mark.slow
 
@@ -31,21 +28,8 @@ TODAY = time.time_ns() // 1000 // DAY * DAY
 
 def log_rows(store: Store, root: Path, start: int) -> None:
     """The champion's answers to test rows, one a second."""
-    task, layout = get_task("housing"), Layout("housing", root)
-    bundle = load_bundle(champion_bundle(layout))
-    frame = pd.read_parquet(layout.split / "test.parquet").sample(ROWS, random_state=start % 1000)
-    answers = Predictor(bundle).predict(columns_from_frame(task, frame))
-    plain = frame[list(task.feature_names)].astype(object).where(frame[list(task.feature_names)].notna(), None)
-    store.append(
-        [
-            Record(
-                name, "r", start + i * 1_000_000, "housing", version=bundle.path.name, role="champion", features=row,
-                prediction=float(answers.values[i]),
-                intervals={str(b.level): [float(b.lower[i]), float(b.upper[i])] for b in answers.intervals},
-            )
-            for i, (name, row) in enumerate(zip(mint_ids(ROWS), plain.to_dict("records"), strict=True))
-        ]
-    )  # fmt: skip
+    frame = pd.read_parquet(Layout("housing", root).split / "test.parquet").sample(ROWS, random_state=start % 1000)
+    log_answers(store, root, frame, start)
 
 
 def ask(server: PrefectServer, kind: str, body: dict[str, Any]) -> Any:

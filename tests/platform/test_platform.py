@@ -9,24 +9,30 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import psycopg
 import pytest
+import yaml
 
 from pipelines.platform.__main__ import run_platform
 from pipelines.platform.ports import find_holder
 from tests.browser import Browser
 from tests.conftest import ROOT
 from tests.platform.test_supervisor import still_running
+from tests.predlog.postgres import PostgresServer
 from tests.serving.real_server import clean_environment, free_port
 from tests.serving.toy_registry import ToyRegistry
+from tests.small_task import RENT, ship, small_params, write_project
 from tests.wait import wait_for
 from tideline.contracts import TidelineError
 from tideline.monitor.records import Check, Errors, WindowVerdict
 from tideline.predlog import StoredVerdict, open_store, store_url
+from tideline.registry import promote
 
 TASK = "housing"  # the toy's columns under the name of a task that there is
 LISTENING = {"prefect", f"serving-{TASK}", "evidently"}
@@ -40,13 +46,10 @@ def start(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Platform:
-    """A platform in a project of its own, on free ports."""
+    """A platform in a project of its own, which is there already, on free ports. variables: of its environment."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.registry = home, ToyRegistry(home, TASK)
-        self.registry.challenge(1, "canary", share=0.2)
-        (home / "params.yaml").write_text((ROOT / "params.yaml").read_text())
-        save_verdict(home, self.registry.versions[0])
+    def __init__(self, home: Path, **variables: str) -> None:
+        self.home = home
         self.ports = {name: free_port() for name in ("page", *sorted(LISTENING))}
         self.arguments = ["--task", TASK]
         for name, port in self.ports.items():
@@ -55,7 +58,7 @@ class Platform:
         self.client = httpx.Client(base_url=self.url, timeout=10, trust_env=False)
         self.person = home / "person"  # where a program that minds no setting would write
         self.person.mkdir()
-        environment = {**clean_environment(home), "HOME": str(self.person)}
+        environment = {**clean_environment(home), "HOME": str(self.person), **variables}
         with (home / "said").open("wb") as said:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.platform", *self.arguments],
@@ -88,6 +91,27 @@ class Platform:
             self.process.wait(60)
 
 
+def make_toy(home: Path) -> ToyRegistry:
+    """A project with a champion, a canary and an alarm."""
+    registry = ToyRegistry(home, TASK)
+    registry.challenge(1, "canary", share=0.2)
+    (home / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    save_verdict(home, registry.versions[0])
+    return registry
+
+
+def make_watchable(home: Path) -> str:
+    """A project whose champion keeps what the monitor asks for, and whose training rows are there; its version. Its
+    flows run only when somebody asks."""
+    task = replace(RENT, name=TASK)
+    layout = write_project(home, task)
+    params = yaml.safe_load((home / "params.yaml").read_text())
+    params["flows"]["schedules"] = dict.fromkeys(params["flows"]["schedules"], "")
+    (home / "params.yaml").write_text(yaml.safe_dump(params))
+    ship(layout, task)
+    return promote(task, small_params(), layout).version
+
+
 def save_verdict(home: Path, version: str) -> None:
     """An alarm, in the project's store."""
     now = time.time_ns() // 1000
@@ -99,8 +123,13 @@ def save_verdict(home: Path, version: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    running = Platform(tmp_path_factory.mktemp("platform"))
+def registry(tmp_path_factory: pytest.TempPathFactory) -> ToyRegistry:
+    return make_toy(tmp_path_factory.mktemp("platform"))
+
+
+@pytest.fixture(scope="module")
+def platform(registry: ToyRegistry) -> Iterator[Platform]:
+    running = Platform(registry.home)
     try:
         wait_for(running.is_ready, 120)
         yield running
@@ -125,7 +154,7 @@ def test_everything_answers_and_nothing_outside_the_project_is_written(platform:
 @pytest.mark.slow
 @pytest.mark.browser
 def test_the_page_shows_services_champion_and_verdict_and_what_is_down(
-    platform: Platform, chromium: str, tmp_path: Path
+    platform: Platform, registry: ToyRegistry, chromium: str, tmp_path: Path
 ) -> None:
     with Browser(chromium, tmp_path / "profile") as browser:
         browser.open(platform.url)
@@ -133,7 +162,7 @@ def test_the_page_shows_services_champion_and_verdict_and_what_is_down(
         links = browser.run("[...document.querySelectorAll('.tile b a')].map(a => a.href)")
         assert {f"http://127.0.0.1:{platform.ports[name]}/" for name in LISTENING} <= set(links)
         shown = browser.text("#tasks")
-        for text in (platform.registry.versions[0], platform.registry.versions[1], "20 %", "alarm", "income: psi"):
+        for text in (registry.versions[0], registry.versions[1], "20 %", "alarm", "income: psi"):
             assert text in shown
         assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
         asked = browser.run("performance.getEntriesByType('resource').map(e => e.name)")
@@ -180,6 +209,7 @@ def test_a_second_one_is_told_and_down_leaves_nothing(platform: Platform) -> Non
 
 @pytest.mark.slow
 def test_kill_9_of_a_whole_platform_leaves_nothing(tmp_path: Path) -> None:
+    make_toy(tmp_path)
     platform = Platform(tmp_path)
     try:
         wait_for(platform.is_ready, 120)
@@ -189,6 +219,46 @@ def test_kill_9_of_a_whole_platform_leaves_nothing(tmp_path: Path) -> None:
         wait_for(lambda: not still_running(below), 40)
     finally:
         platform.close()
+
+
+@pytest.mark.slow
+def test_with_its_store_on_postgresql_answers_and_verdicts_are_there(tmp_path: Path, postgres: PostgresServer) -> None:
+    version = make_watchable(tmp_path)
+    url = postgres.create_store()
+    platform = Platform(tmp_path, TIDELINE_STORE_URL=url)
+    try:
+        wait_for(platform.is_ready, 120)
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            rows = [{"size": 40.0 + i, "floor": i, "kind": "b", "day": "1997-06-01"} for i in range(3)]
+            answer = client.post(f"http://127.0.0.1:{platform.ports[f'serving-{TASK}']}/predict", json={"rows": rows})
+            assert answer.status_code == 200, answer.text
+            prefect = f"http://127.0.0.1:{platform.ports['prefect']}/api"
+            deployment = client.get(f"{prefect}/deployments/name/monitoring/{TASK}").json()["id"]
+            run = client.post(f"{prefect}/deployments/{deployment}/create_flow_run", json={}).json()["id"]
+
+            def has_ended() -> bool:
+                state = client.get(f"{prefect}/flow_runs/{run}").json()["state"]
+                assert state["type"] not in ("FAILED", "CRASHED", "CANCELLED"), state
+                return bool(state["type"] == "COMPLETED")
+
+            wait_for(has_ended, 120)
+        with psycopg.connect(url) as connection:
+            found = connection.execute("SELECT prediction_id, task, version, role FROM predictions").fetchall()
+            judged = connection.execute("SELECT task, version, rows, status FROM verdicts").fetchall()
+        assert [row[1:] for row in found] == [(TASK, version, "champion")] * 3
+        assert {row[0] for row in found} == set(answer.json()["prediction_ids"])
+        assert judged == [(TASK, version, 3, "undecided")]  # three rows are too few to say more
+        wait_for(lambda: shown_verdict(platform) == ("undecided", version, 3))
+        assert not (tmp_path / "store" / "predictions.db").exists()
+    finally:
+        platform.close()
+
+
+def shown_verdict(platform: Platform) -> tuple[str, str, int] | None:
+    """Status, version and rows of the verdict that the page shows."""
+    (task,) = platform.client.get("/status.json").json()["tasks"]
+    verdict = task.get("verdict")
+    return None if verdict is None else (verdict["status"], verdict["version"], verdict["rows"])
 
 
 def test_a_taken_port_is_named_with_its_holder_and_the_way_out(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.predlog.postgres import PostgresServer
@@ -162,6 +164,15 @@ def test_postgresql_that_does_not_answer(
             postgres.freeze(False)
         wait_for(lambda: stored_ids(store) == [r.prediction_id for r in records])
         assert writer.submit_labels([Label(records[0].prediction_id, 1.0)]).result(10)[0].state == "accepted"
+
+
+def test_table_held_by_another_process(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "_POSTGRES_OPTIONS", "-c lock_timeout=100ms")
+    url = postgres.create_store()
+    with open_store(url) as store, closing(psycopg.connect(url)) as holder:
+        holder.execute("LOCK TABLE predictions IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(StoreUnavailable, match=r"lock timeout .*; another process holds it for long"):
+            store.counts()
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ What params.yaml and dvc.lock held is kept beside them under another name before
 from __future__ import annotations
 
 import shutil
-import time
 from dataclasses import dataclass
-from pathlib import Path
-
-import msgspec
 
 from tideline.bookkeeping import ledger_file, settle, writing
-from tideline.bundle import load_bundle, sync_folder, to_json
+from tideline.bundle import load_bundle
 from tideline.champion import find_version, versions_folder
 from tideline.contracts import TidelineError
 from tideline.file_lock import hold_lock
@@ -36,20 +32,13 @@ from tideline.lineage.graph_lock import (
 from tideline.lineage.kept import METRICS, PARAMS, Lineage
 from tideline.lineage.replaced import replace_file, swap_file
 from tideline.lineage.restore_check import check_restorable, list_strays
+from tideline.lineage.restoring import Journal, begin_journal, end_journal, lock_file, read_journal
 from tideline.lineage.sandbox import list_sources
 from tideline.progress import stage
 from tideline.registry import find_previous, rollback
 from tideline.verdict import Verdict
 
 DATA_RESTORED = "data restored"
-
-
-class Journal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A restoring that has begun. begun: µs since 1970-01-01 UTC."""
-
-    version: str
-    reason: str
-    begun: int
 
 
 @dataclass(frozen=True)
@@ -68,11 +57,11 @@ def restore(layout: Layout, name: str | None = None, reason: str = "") -> Restor
     Raises TidelineError, having changed nothing, if its lineage or data lacks, today's graph is another, or files of
     the task would be lost that DVC does not hold.
     """
-    with hold_lock(layout.root / ".tideline" / "restore.lock"), stage("restore", layout.task):
+    with hold_lock(lock_file(layout)), stage("restore", layout.task):
         version = _choose(layout, name)
         lineage = check_restorable(layout, version)
         assert lineage.stages is not None and lineage.params is not None
-        journal = _begin(layout, version, reason)
+        journal = begin_journal(layout, version, reason)
         verdict = rollback(layout, version, journal.reason, {"restores": [PARAMS, LOCK, f"data/{layout.task}"]})
         kept = [replace_file(layout.root / PARAMS, lineage.params, version)]
         lock = read_lock(layout.root / LOCK)
@@ -87,17 +76,6 @@ def restore(layout: Layout, name: str | None = None, reason: str = "") -> Restor
         return Restored(verdict, version, tuple(text for text in kept if text), tuple(sorted(changed)))
 
 
-def read_journal(layout: Layout) -> Journal | None:
-    """The restoring that was begun and not finished."""
-    path = _journal(layout)
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Journal)
-    except FileNotFoundError:
-        return None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise TidelineError(f"{path} cannot be read ({error}); remove it and name the version to restore") from error
-
-
 def _choose(layout: Layout, name: str | None) -> str:
     if name is not None:
         return find_version(layout, name)
@@ -105,15 +83,6 @@ def _choose(layout: Layout, name: str | None) -> str:
         return journal.version
     with writing(layout):
         return find_previous(layout, settle(layout))
-
-
-def _begin(layout: Layout, version: str, reason: str) -> Journal:
-    journal = read_journal(layout)
-    if journal is not None and journal.version == version:
-        return journal
-    journal = Journal(version, reason, time.time_ns() // 1000)
-    swap_file(_journal(layout), to_json(msgspec.to_builtins(journal), str(_journal(layout))))
-    return journal
 
 
 def _put_the_rest(layout: Layout, lineage: Lineage) -> None:
@@ -161,9 +130,4 @@ def _finish(layout: Layout, journal: Journal, lineage: Lineage, kept: list[str])
             evidence = {"begun": journal.begun, "lineage_sha256": lineage.sha256, "kept": kept}
             reasons = [journal.reason] if journal.reason else []
             append_entry(ledger_file(layout), DATA_RESTORED, journal.version, digest, reasons, evidence)
-    _journal(layout).unlink()
-    sync_folder(layout.registry)
-
-
-def _journal(layout: Layout) -> Path:
-    return layout.registry / "restoring.json"
+    end_journal(layout)

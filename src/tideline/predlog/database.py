@@ -160,7 +160,7 @@ class Database:
     def _find_way_out(self, reason: str) -> str:
         if "full" in reason or "No space" in reason:
             return "free space on its disk"
-        if "locked" in reason:
+        if "locked" in reason or "lock timeout" in reason:
             return "another process holds it for long: end that process"
         if self.file is not None:
             return "see that its folder is there and may be written"

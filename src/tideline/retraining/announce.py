@@ -1,12 +1,19 @@
-"""Tells people of a retraining that needs them, by the rules of params.yaml (alerts)."""
+"""Tells people of a retraining that needs them, by the rules of params.yaml (alerts).
+
+What ended stands in the journal until it was told: a store that is away then is no reason to forget it.
+"""
 
 from __future__ import annotations
 
+import time
+
 from tideline.alert import Alert, AlertStatus
 from tideline.alerts import Sent, raise_alert
+from tideline.layout import Layout
 from tideline.params import Params
-from tideline.predlog import Store
-from tideline.retraining.run import Outcome
+from tideline.predlog import Store, StoreUnavailable
+from tideline.retraining.flight import single_flight
+from tideline.retraining.journal import TOLD, Line, append_line, find_begun, find_untold, read_lines
 
 TITLES = {
     "quarantined": "new rows of {task} are in quarantine: nothing was learnt from them",
@@ -16,16 +23,34 @@ TITLES = {
 }
 
 
-def tell_outcome(params: Params, store: Store, outcome: Outcome) -> Sent | None:
-    """Quarantine and refusal are alarms, a new version ends them; nothing else is told (None). Raises TidelineError,
-    StoreUnavailable."""
-    title = TITLES.get(outcome.name)
-    if title is None:
-        return None
-    facts = outcome.facts
-    status: AlertStatus = "alarm" if outcome.name in ("quarantined", "refused") else "recovered"
-    alert = Alert(
-        facts.task, facts.champion, "retraining", status, ("retraining",), (outcome.name,),
-        title.format(task=facts.task), outcome.reasons or outcome.decision.reasons, {"key": facts.key},
+def tell_end(params: Params, store: Store, layout: Layout) -> Sent | None:
+    """Tell how the last retraining ended, unless that was done. Quarantine and refusal are alarms, a new version ends
+    them; nothing else is told (None).
+
+    Raises StoreUnavailable (the next call tells it then), InFlightError if another process retrains the task, or
+    TidelineError.
+    """
+    with single_flight(layout):
+        lines = read_lines(layout.decisions)
+        end = find_untold(lines)
+        if end is None or end.outcome not in TITLES:
+            return None
+        begun = find_begun(lines, end)
+        alert = _describe(layout.task, end, end.reasons or (begun.reasons if begun else ()))
+        try:
+            sent = raise_alert(params, store, alert)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"the retraining of {layout.task} has ended ({end.outcome}), but nobody could be told: {error}; "
+                "the next run tells it"
+            ) from error
+        append_line(layout.decisions, Line(time.time_ns() // 1000, TOLD, end.key, end.trigger, (), end.outcome, {}))
+        return sent
+
+
+def _describe(task: str, end: Line, reasons: tuple[str, ...]) -> Alert:
+    status: AlertStatus = "alarm" if end.outcome in ("quarantined", "refused") else "recovered"
+    return Alert(
+        task, str(end.facts["champion"]), "retraining", status, ("retraining",), (end.outcome,),
+        TITLES[end.outcome].format(task=task), reasons, {"key": end.key},
     )  # fmt: skip
-    return raise_alert(params, store, alert)

@@ -1,4 +1,5 @@
-"""Every decision and every end of a retraining: one JSON line each, on the disk before anything follows from it.
+"""Every decision, every end of a retraining, and that it was told: one JSON line each, on the disk before anything
+follows from it.
 
 A line counts once its newline is written; a last line that was cut off is dropped by the next writer, since nothing
 followed from it. Times are µs since 1970-01-01 UTC.
@@ -15,16 +16,18 @@ from typing import Any, Final, Literal
 
 from tideline.contracts import TidelineError
 
-Event = Literal["wait", "begin", "end"]
+Event = Literal["wait", "begin", "end", "told"]
 WAIT: Final = "wait"
 BEGIN: Final = "begin"
 END: Final = "end"
+TOLD: Final = "told"
 UNJUDGED = ("quarantined", "failed")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One event. key: see `guard.Facts`. outcome: of an end, such as "promoted", "refused" or "quarantined"."""
+    """One event. key: see `guard.Facts`. outcome: of an end, told or not, such as "promoted", "refused" or
+    "quarantined"."""
 
     time: int
     event: Event
@@ -87,3 +90,15 @@ def find_unfinished(lines: Sequence[Line]) -> Line | None:
         if line.event == BEGIN:
             return line
     return None
+
+
+def find_untold(lines: Sequence[Line]) -> Line | None:
+    """The last end, if nobody was told of it."""
+    last = next((line for line in reversed(lines) if line.event in (END, TOLD)), None)
+    return last if last is not None and last.event == END else None
+
+
+def find_begun(lines: Sequence[Line], end: Line) -> Line | None:
+    """The beginning that an end belongs to."""
+    before = lines[: lines.index(end)]
+    return next((line for line in reversed(before) if line.event == BEGIN), None)
