@@ -33,6 +33,15 @@ class Told:
     def ids(self) -> list[str]:
         return list(self.body["prediction_ids"])
 
+    @property
+    def worker(self) -> str:
+        return worker_of(self.ids[0])
+
+
+def worker_of(prediction_id: str) -> str:
+    """The end of an id, which each process draws for itself: who minted it."""
+    return prediction_id[-7:]
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -47,11 +56,19 @@ class Hammer:
     """`clients` threads, each with its own connection, for as long as a `with` block lasts.
 
     They ask about `row`, or about many different ones. A connection that breaks is kept in `broken` and opened again.
+    With `fresh` each request has a connection of its own, so that all workers get some of each client's.
     With `labels` each client labels every third answer, and sends again what was not taken (status 0: no answer).
     """
 
-    def __init__(self, port: int, clients: int = 6, row: dict[str, Any] | None = None, labels: bool = False) -> None:
-        self.port, self.row, self.labels = port, row, labels
+    def __init__(
+        self,
+        port: int,
+        clients: int = 6,
+        row: dict[str, Any] | None = None,
+        labels: bool = False,
+        fresh: bool = False,
+    ) -> None:
+        self.port, self.row, self.labels, self.fresh = port, row, labels, fresh
         self.told: list[Told] = []
         self.labelled: list[Labelled] = []
         self.broken: list[str] = []
@@ -111,7 +128,10 @@ class Hammer:
         try:
             connection.request("POST", path, json.dumps(content), {"content-type": "application/json"})
             response = connection.getresponse()
-            return response.status, json.loads(response.read())
+            body = json.loads(response.read())
+            if self.fresh:
+                connection.close()
+            return response.status, body
         except (OSError, http.client.HTTPException) as error:
             self.broken.append(repr(error))
             connection.close()
