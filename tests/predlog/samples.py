@@ -11,7 +11,7 @@ from tests.wait import wait_for
 from tideline.contracts import Column
 from tideline.predlog import Record, Store, mint_ids
 
-__all__ = ["COLUMNS", "START", "make_pets", "make_rents", "stored_ids", "wait_for"]
+__all__ = ["COLUMNS", "START", "make_pets", "make_rents", "read_history", "stored_ids", "wait_for"]
 
 START = 1_700_000_000_000_000  # µs
 COLUMNS = (
@@ -80,3 +80,10 @@ def make_pets(n: int, seed: int = 0, start: int = START, **changes: Any) -> list
 def stored_ids(store: Store) -> list[str]:
     with store.database.connect() as connection:
         return list(connection.execute(sa.text("SELECT prediction_id FROM predictions ORDER BY 1")).scalars())
+
+
+def read_history(store: Store) -> list[tuple[Any, ...]]:
+    """All labels that were ever stored, in their order: prediction, value, class, time, source, whether it counts."""
+    with store.database.connect() as connection:
+        query = "SELECT prediction_id, label, label_class, time, source, is_current FROM labels ORDER BY label_id"
+        return [tuple(row) for row in connection.execute(sa.text(query))]

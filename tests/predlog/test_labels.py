@@ -12,14 +12,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.predlog.samples import START, make_pets, make_rents
+from tests.predlog.samples import START, make_pets, make_rents, read_history
 from tideline.predlog import Label, LabelAnswer, Store, mint_ids
-
-
-def read_history(store: Store) -> list[tuple[Any, ...]]:
-    with store.database.connect() as connection:
-        query = "SELECT prediction_id, label, label_class, time, source, is_current FROM labels ORDER BY label_id"
-        return [tuple(row) for row in connection.execute(sa.text(query))]
 
 
 def test_states_of_a_number(store: Store) -> None:

@@ -1,4 +1,5 @@
-"""Real faults under load: every answer that was given is in the log, once, whatever died meanwhile."""
+"""Real faults under load: every answer that was given is in the log, and every label that was accepted, once, whatever
+died meanwhile."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from tests.predlog.postgres import PostgresServer
-from tests.predlog.samples import stored_ids
+from tests.predlog.samples import read_history, stored_ids
 from tests.serving.hammer import Hammer, kill_two_workers
 from tests.serving.real_server import RealServer, workers_of
 from tests.serving.small_bundle import ROW
@@ -55,6 +56,30 @@ def check_log(url: str, hammer: Hammer, lost: int = 0) -> None:
     assert {told.status for told in hammer.told} <= {200, 503}
 
 
+def check_labels(url: str, hammer: Hammer, states: set[str]) -> None:
+    """Each accepted label is in the store once, with its value; what was not answered is there once or not at all.
+
+    A label that is sent again is `repeated` if the first time it was stored, but not answered.
+    """
+    with open_store(url) as store:
+        history = read_history(store)
+    stored = {row[0]: row[1] for row in history}
+    assert len(history) == len(stored) and all(row[5] for row in history)
+    assert len(hammer.accepted) > 20
+    assert hammer.accepted == {name: stored.get(name) for name in hammer.accepted}
+    assert {state for one in hammer.labelled for state in one.states.values()} <= states
+    repeated = {name for one in hammer.labelled for name, state in one.states.items() if state == "repeated"}
+    without_answer = {name for one in hammer.labelled if one.status != 200 for name in one.values}
+    assert repeated <= without_answer and set(stored) <= set(hammer.accepted) | without_answer
+    assert {one.status for one in hammer.labelled} <= {0, 200, 503}
+
+
+def wait_for_labels(hammer: Hammer) -> None:
+    """More are accepted."""
+    seen = len(hammer.labelled)
+    wait_for(lambda: sum("accepted" in one.states.values() for one in hammer.labelled[seen:]) > 20)
+
+
 def wait_until_sound(server: RealServer, hammer: Hammer, home: Path) -> None:
     """The store is back: the server is ready, answers, and has moved its journal into the store."""
     wait_for(lambda: server.client.get("/readyz").status_code == 200)
@@ -69,20 +94,23 @@ def statuses_since(hammer: Hammer, start: int) -> set[int]:
 
 def test_a_worker_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path) -> None:
     with serve(regression_bundle, tmp_path, TIDELINE_SERVING_WORKERS="2") as server:
-        with Hammer(server.port) as hammer:
+        with Hammer(server.port, labels=True) as hammer:
             kill_two_workers(server, hammer)
             seen = len(hammer.answered)
             wait_for(lambda: len(hammer.answered) > seen + 200)
+            wait_for_labels(hammer)
         wait_for(lambda: pids_of_gauges(tmp_path) == {str(w.pid) for w in workers_of(server)})
         assert {told.status for told in hammer.told} == {200}
         assert hammer.broken  # the connections of those that were killed
     check_log(store_url(tmp_path, {}), hammer, lost=2)
+    check_labels(store_url(tmp_path, {}), hammer, {"accepted", "repeated"})
 
 
 @BOTH
 def test_the_whole_server_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path, journal: str) -> None:
-    with serve(regression_bundle, tmp_path, journal) as server, Hammer(server.port) as hammer:
+    with serve(regression_bundle, tmp_path, journal) as server, Hammer(server.port, labels=True) as hammer:
         wait_for(lambda: len(hammer.answered) > 300)
+        wait_for_labels(hammer)
         if journal == "on":  # so that the last answers are in the journal alone
             shutil.move(tmp_path / "store", tmp_path / "elsewhere")
             seen = len(hammer.answered)
@@ -95,6 +123,7 @@ def test_the_whole_server_is_killed_under_load(regression_bundle: Bundle, tmp_pa
             wait_for(lambda: not list((tmp_path / "journal").glob("*.journal")))
             assert again.predict([ROW]).status_code == 200
     check_log(store_url(tmp_path, {}), hammer, lost=1)
+    check_labels(store_url(tmp_path, {}), hammer, {"accepted"} if journal == "off" else {"accepted", "unknown"})
 
 
 @BOTH
@@ -123,17 +152,22 @@ def test_postgresql_stops_and_starts(
 ) -> None:
     url = postgres.create_store()
     with serve(regression_bundle, tmp_path, journal, TIDELINE_STORE_URL=url) as server:
-        with Hammer(server.port) as hammer:
+        with Hammer(server.port, labels=True) as hammer:
             wait_for(lambda: len(hammer.answered) > 100)
+            wait_for_labels(hammer)
             postgres.stop()
             seen = len(hammer.told)
             wait_for(lambda: len(hammer.told) > seen + 300)
             assert statuses_since(hammer, seen + 50) == ({200} if journal == "on" else {503})
+            wait_for(lambda: {one.status for one in hammer.labelled[-3:]} == {503})
             postgres.start()
             wait_until_sound(server, hammer, tmp_path)
+            wait_for_labels(hammer)
         assert not hammer.broken
         assert "Traceback" not in server.log
     check_log(url, hammer, lost=2)
+    expected = {"accepted", "repeated"}
+    check_labels(url, hammer, expected if journal == "off" else expected | {"unknown"})
 
 
 @BOTH

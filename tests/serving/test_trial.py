@@ -6,12 +6,13 @@ import json
 import re
 import sqlite3
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.serving.hammer import Hammer
+from tests.serving.hammer import Hammer, worker_of
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import COLUMNS, ROW, expected_value, write_small_bundle
 from tests.serving.toy_registry import ToyRegistry
@@ -41,7 +42,8 @@ def read_rows(registry: ToyRegistry, what: str) -> list[tuple[Any, ...]]:
 
 
 def ask(server: RealServer, key: str | None = None, row: dict[str, Any] = ROW) -> dict[str, Any]:
-    headers = {} if key is None else {"x-sticky-key": key}
+    """One answer, over a connection of its own: any worker's."""
+    headers = {"connection": "close"} if key is None else {"connection": "close", "x-sticky-key": key}
     response = server.client.post("/predict", json={"rows": [row]}, headers=headers)
     assert response.status_code == 200, response.text
     return dict(response.json())
@@ -52,6 +54,10 @@ def label(server: RealServer, *labels: tuple[str, float]) -> None:
     assert server.client.post("/feedback", json=body).status_code == 200
 
 
+def workers_that_gave(answers: Iterable[dict[str, Any]]) -> int:
+    return len({worker_of(a["prediction_ids"][0]) for a in answers})
+
+
 def withdrawn(registry: ToyRegistry) -> str:
     """Why the last entry of the ledger withdrew a version."""
     entry = read_ledger(ledger_file(registry.layout)).entries[-1]
@@ -60,15 +66,18 @@ def withdrawn(registry: ToyRegistry) -> str:
     return entry.reasons[0]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_canary_answers_its_share_and_keeps_whom_it_has(registry: ToyRegistry, workers: str) -> None:
-    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=workers) as server:
-        with Hammer(server.port, clients=3) as hammer:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_canary_answers_its_share_and_keeps_whom_it_has(registry: ToyRegistry, workers: int) -> None:
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=str(workers)) as server:
+        with Hammer(server.port, clients=3, fresh=True) as hammer:
             registry.challenge(1, share=0.3)
             wait_for(lambda: Counter(t.version for t in hammer.told)[registry.versions[1]] > 100)
+            wait_for(lambda: len({t.worker for t in hammer.told if t.version == registry.versions[1]}) == workers)
         assert not hammer.broken and {t.status for t in hammer.told} == {200}
         keys = [f"customer {i}" for i in range(300)]
-        given = {key: ask(server, key)["model"]["version"] for key in keys}
+        answers = {key: ask(server, key) for key in keys}
+        assert workers_that_gave(answers.values()) == workers
+        given = {key: answer["model"]["version"] for key, answer in answers.items()}
         assert 0.2 < Counter(given.values())[registry.versions[1]] / len(keys) < 0.4
         assert {key: ask(server, key)["model"]["version"] for key in keys} == given
         roles = dict(read_rows(registry, "SELECT version, role FROM predictions GROUP BY version, role"))
@@ -128,17 +137,24 @@ def test_a_shadow_never_answers_and_takes_the_label_of_the_answer(registry: ToyR
     )
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_canary_with_a_larger_error_is_withdrawn(registry: ToyRegistry, workers: str) -> None:
-    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=workers) as server:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_canary_with_a_larger_error_is_withdrawn(registry: ToyRegistry, workers: int) -> None:
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=str(workers)) as server:
         registry.challenge(1, share=0.5)
         wait_until_served(server, registry.versions[1])
         answers = [ask(server) for _ in range(200)]
+        assert workers_that_gave(answers) == workers
         truth = expected_value(ROW)
         label(server, *((a["prediction_ids"][0], truth + (-1) ** i) for i, a in enumerate(answers)))
         wait_for(lambda: not challengers(server))
         assert re.search(r"its live error is (999|1,00)\d?\.?\d* over .* worse by more than 5%", withdrawn(registry))
-        wait_for(lambda: {ask(server)["model"]["version"] for _ in range(20)} == {registry.versions[0]})
+
+        def ask_all() -> set[str]:
+            """The versions that answer now, of all workers."""
+            answers = [ask(server) for _ in range(30)]
+            return {a["model"]["version"] for a in answers} if workers_that_gave(answers) == workers else set()
+
+        wait_for(lambda: ask_all() == {registry.versions[0]})
         pointer = read_pointer(registry.layout)
         assert pointer is not None and pointer.challengers == ()
         assert pointer.version == registry.versions[0]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sqlite3
+import time
 
 import pytest
 
@@ -27,19 +29,35 @@ def check_consistent(registry: ToyRegistry, told: list[Told]) -> None:
         assert [logged[name] for name in answer.ids] == [(answer.version, p) for p in answer.body["predictions"]]
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_promotion_and_rollback_under_load(registry: ToyRegistry, workers: str) -> None:
-    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=workers) as server:
-        with Hammer(server.port) as hammer:
+def check_in_step(told: list[Told], moved: float, until: float, wanted: str) -> None:
+    """After a move the old version's last answer comes soon (a second on a quiet machine), then it never returns."""
+    late = [one.at - moved for one in told if moved <= one.at < until and one.version != wanted]
+    assert max(late, default=0.0) < 3.0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_promotion_and_rollback_under_load(registry: ToyRegistry, workers: int) -> None:
+    moves = []
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=str(workers)) as server:
+        with Hammer(server.port, fresh=workers > 1) as hammer:
+            wait_for(lambda: len({told.worker for told in hammer.told}) == workers)
             for number in (0, 1, 0, 2):
+                wanted, seen = registry.versions[number], len(hammer.told)
                 registry.point_to(number)
-                wanted = registry.versions[number]
-                wait_for(lambda wanted=wanted: len(hammer.told) > 50 and hammer.told[-1].version == wanted)
-                # Every worker has it: 100 answers in a row come from it.
+                moves.append((time.monotonic(), wanted))
+
+                def told_by(wanted: str = wanted, seen: int = seen) -> set[str]:
+                    return {told.worker for told in hammer.told[seen:] if told.version == wanted}
+
+                wait_for(lambda told_by=told_by: len(told_by()) == workers)  # each worker has it
+                # And none goes back: 100 answers in a row come from it.
                 wait_for(lambda wanted=wanted: {told.version for told in hammer.told[-100:]} == {wanted})
         assert not hammer.broken
         assert {told.status for told in hammer.told} == {200}
         assert {told.version for told in hammer.told} == set(registry.versions)
+        assert len({told.worker for told in hammer.told}) == workers
+        for (moved, wanted), until in zip(moves, [*(at for at, _ in moves[1:]), math.inf], strict=True):
+            check_in_step(hammer.told, moved, until, wanted)
         check_consistent(registry, hammer.told)
         assert "Traceback" not in server.log
 
