@@ -14,7 +14,7 @@ from tideline.catalog import get_task
 from tideline.data_frame import column_names, conform
 from tideline.labelled import TIME
 from tideline.monitor.records import ALARM, Check, Errors, WindowVerdict
-from tideline.retraining.quality import check_far, check_rules, check_stuck, check_verdict, find_run
+from tideline.retraining.quality import check_far, check_rules, check_stuck, check_verdicts, find_run
 
 BIKES, HOUSING = get_task("bikes"), get_task("housing")
 
@@ -87,19 +87,30 @@ def test_the_rules_of_raw_data_hold_for_a_window_but_not_its_number_of_rows(
         assert word in text
 
 
-def make_verdict(checks: tuple[Check, ...], last: int) -> WindowVerdict:
-    return WindowVerdict("rent", "v1", last, 500, 0, last, ALARM, checks, Errors(), 0.01, 3, ())
+def make_verdict(checks: tuple[Check, ...], first: int, last: int) -> WindowVerdict:
+    return WindowVerdict("rent", "v1", last, 500, first, last, ALARM, checks, Errors(), 0.01, 3, ())
 
 
-def test_alarms_on_quality_count_if_they_saw_the_window() -> None:
-    def alarm(test: str, concern: Any = "quality", part: Any = "column") -> Check:
-        return Check(part, "size", test, concern, 1.0, None, 0.5, 0.02, None, True, 1, True)
+def test_alarms_on_quality_count_if_they_saw_rows_of_the_window() -> None:
+    def alarm(test: str, effect: float = 0.5, concern: Any = "quality", part: Any = "column") -> Check:
+        return Check(part, "size", test, concern, 1.0, None, effect, 0.02, None, True, 1, True)
 
-    window = pd.DataFrame({TIME: [100, 200]})
-    checks = (alarm("missing_share"), alarm("range_breaches"), alarm("psi", "drift"), alarm("staleness", part="log"))
-    reasons = check_verdict(make_verdict(checks, last=150), window)
-    assert reasons == ["the monitor's alarm on column 'size': missing_share 0.5, from 0.02 on it is one"]
-    assert check_verdict(make_verdict(checks, last=99), window) == [] == check_verdict(None, window)
+    window = pd.DataFrame({TIME: [300, 100, 200]})
+    others = (alarm("range_breaches"), alarm("psi", concern="drift"), alarm("staleness", part="log"))
+    checks = (alarm("missing_share"), *others)
+    told = "the monitor's alarm on column 'size': missing_share 0.5, from 0.02 on it is one; 1970-01-01 00:00:00 to"
+    for first, last in ((0, 100), (300, 400), (150, 200), (0, 1000)):
+        (reason,) = check_verdicts([make_verdict(checks, first, last)], window)
+        assert reason.startswith(told)
+    for first, last in ((0, 99), (101, 199), (301, 400)):  # before, between, after
+        assert check_verdicts([make_verdict(checks, first, last)], window) == []
+    assert check_verdicts([make_verdict(others, 0, 1000)], window) == [] == check_verdicts([], window)
+
+    passed = [make_verdict((alarm("missing_share", e),), 100, 100 + i) for i, e in enumerate((0.1, 0.7, 0.3))]
+    (reason,) = check_verdicts([*passed, make_verdict((), 200, 300)], window)
+    assert "missing_share 0.7" in reason and reason.endswith("UTC, the worst of 3 windows")
+    assert check_verdicts(passed, window, [(100, 150)]) == []
+    assert len(check_verdicts(passed, window, [(101, 150)])) == 1
 
 
 def test_missing_values_belong_to_no_run() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retraining.replay import SECOND, START
 from tests.retraining.small_project import (
     BETTER,
     CHANGED,
@@ -33,7 +34,7 @@ from tideline.champion import champion_bundle
 from tideline.contracts import Task, TidelineError
 from tideline.labelled import read_snapshot
 from tideline.layout import Layout
-from tideline.monitor.records import ALARM, Check, Errors, WindowVerdict
+from tideline.monitor.records import ALARM, QUIET, Check, Errors, WindowVerdict
 from tideline.predlog import Label, StoredVerdict
 from tideline.registry import history, status
 from tideline.retraining.facts import add_rows, gather_facts, look_around, read_alarms
@@ -116,6 +117,37 @@ def test_bad_rows_go_to_quarantine_and_nothing_else_changes(built: Path, tmp_pat
     again = ask(layout)  # its rows are not looked at again
     assert again.name == "wait" and again.counts["in_quarantine"] == 600
     assert actions(layout) == ["promoted", "quarantined"]
+
+
+def test_a_fault_that_has_passed_keeps_its_rows_out_until_a_person_releases_them(layout: Layout) -> None:
+    """600 rows, a second apart: too many floors are missing in 60 of them, then all is well again."""
+
+    def judge(first: int, last: int, *checks: Check) -> None:
+        found = WindowVerdict("homes", "v", NOW, last - first, START + first * SECOND, START + last * SECOND,
+                              ALARM if checks else QUIET, checks, Errors(), 0.01, 3, ())  # fmt: skip
+        with open_log(layout) as store:
+            store.save_verdict(StoredVerdict("homes", champion_bundle(layout).name, found.judged, found.first,
+                                             found.last, found.rows, found.status, found.to_json()))  # fmt: skip
+
+    missing = Check("column", "floor", "missing_share", "quality", 1.0, 0.0, 0.4, 0.02, 0.0, True, 1, True)
+    judge(-500, -1, missing)  # before these rows
+    judge(200, 260, missing)
+    for first in range(260, 600, 2):
+        judge(first + 1, first + 40)
+    outcome = ask(layout)
+    assert outcome.name == "quarantined", outcome.reasons
+    (reason,) = outcome.reasons
+    assert "column 'floor': missing_share 0.4" in reason and "2023-11-14 22:16:40 to 2023-11-14 22:17:40 UTC" in reason
+    assert read_snapshot(layout) is None and champion_bundle(layout).name.startswith("v0001")
+    (window,) = layout.quarantine.iterdir()
+    kept = (window / "data.parquet").read_bytes()
+
+    shutil.rmtree(window)  # its rows are judged anew, and nothing about them has changed
+    assert ask(layout, reason="again").name == "quarantined"
+    assert (window / "data.parquet").read_bytes() == kept
+    (window / "data.parquet").unlink()
+    outcome = ask(layout, reason="the floors were looked into")
+    assert outcome.name == "promoted", outcome.reasons
 
 
 @pytest.mark.slow

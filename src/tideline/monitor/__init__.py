@@ -18,7 +18,7 @@ from tideline.monitor.skew import check_skew
 from tideline.params import Params
 from tideline.predlog import Store, StoredVerdict
 
-__all__ = ["Check", "Errors", "Span", "WindowVerdict", "list_history", "monitor"]
+__all__ = ["Check", "Errors", "Span", "WindowVerdict", "list_alarms", "list_history", "monitor"]
 
 HOUR = 3_600_000_000  # µs
 
@@ -91,3 +91,9 @@ def check_staleness(now: int, last: int, hours: float) -> Check:
 def list_history(store: Store, task: str, version: str | None = None, limit: int = 100) -> list[WindowVerdict]:
     """The latest verdicts of a task, the newest first. Raises StoreUnavailable, or TidelineError."""
     return [read_verdict(stored.verdict) for stored in store.list_verdicts(task, version, limit)]
+
+
+def list_alarms(store: Store, task: str, first: int, last: int) -> list[WindowVerdict]:
+    """All verdicts with an alarm whose window has a moment from `first` to `last`, µs since 1970-01-01 UTC, the oldest
+    first. Raises StoreUnavailable, or TidelineError."""
+    return [read_verdict(stored.verdict) for stored in store.list_alarms(task, first, last)]

@@ -49,7 +49,7 @@ from tideline.predlog.records import (
 )
 from tideline.predlog.replay import Replay
 from tideline.predlog.tally import NONE, Moments, Tally, tally
-from tideline.predlog.verdicts import StoredVerdict, find_verdict, list_verdicts, save_verdict
+from tideline.predlog.verdicts import StoredVerdict, find_verdict, list_alarms, list_verdicts, save_verdict
 from tideline.predlog.windows import find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
@@ -165,6 +165,10 @@ class Store:
     def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
         """See `verdicts.list_verdicts`."""
         return list_verdicts(self.database, task, version, limit)
+
+    def list_alarms(self, task: str, first: int, last: int) -> list[StoredVerdict]:
+        """See `verdicts.list_alarms`."""
+        return list_alarms(self.database, task, first, last)
 
     def find_verdict(self, task: str, version: str, known: int | None = None) -> tuple[int, StoredVerdict] | None:
         """See `verdicts.find_verdict`."""

@@ -51,6 +51,19 @@ def list_verdicts(database: Database, task: str, version: str | None = None, lim
         return [StoredVerdict(*row) for row in connection.execute(query)]
 
 
+def list_alarms(database: Database, task: str, first: int, last: int) -> list[StoredVerdict]:
+    """All verdicts with an alarm, on any version, whose window has a moment from `first` to `last` (µs since 1970-01-01
+    UTC), the oldest first. Raises StoreUnavailable."""
+    text = sa.cast(_V.verdict, sa.Text)
+    query = (
+        sa.select(_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, text)
+        .where(_V.task == task, _V.status == "alarm", _V.last >= first, _V.first <= last)
+        .order_by(_V.last, _V.verdict_id)
+    )
+    with database.connect() as connection:
+        return [StoredVerdict(*row) for row in connection.execute(query)]
+
+
 def find_verdict(
     database: Database, task: str, version: str, known: int | None = None
 ) -> tuple[int, StoredVerdict] | None:

@@ -5,6 +5,8 @@ A window that is far from training, but sound, is for the monitor and the gate; 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 
 from tideline.contracts import Column, Task
 from tideline.labelled import TIME
-from tideline.monitor.records import WindowVerdict
+from tideline.monitor.records import Check, WindowVerdict
 from tideline.rules import derive_checks, write_value
 
 if TYPE_CHECKING:
@@ -26,18 +28,24 @@ REPEATED_SHARE, REPEATED_FACTOR = 0.5, 5.0  # of one number; times the largest s
 
 
 def inspect_window(
-    task: Task, window: pd.DataFrame, raw: pd.DataFrame, verdict: WindowVerdict | None, pages: Path
+    task: Task,
+    window: pd.DataFrame,
+    raw: pd.DataFrame,
+    verdicts: Iterable[WindowVerdict],
+    pages: Path,
+    released: Sequence[tuple[int, int]] = (),
 ) -> list[str]:
     """Why a window may not be learnt from; empty if it may.
 
-    window: new labelled rows in time order. raw: the task's raw data. verdict: the latest one on the champion. Great
-    Expectations writes its pages into `pages`.
+    window: new labelled rows in time order. raw: the task's raw data. verdicts: the monitor's on that time, the
+    oldest first. released: spans (first and last time, µs since 1970-01-01 UTC) in which a person has looked into what
+    the monitor said. Great Expectations writes its pages into `pages`.
     """
     return [
         *check_rules(task, window, pages),
         *check_stuck(task, window, raw),
         *check_far(task, window, raw),
-        *check_verdict(verdict, window),
+        *check_verdicts(verdicts, window, released),
     ]
 
 
@@ -101,19 +109,25 @@ def check_far(task: Task, window: pd.DataFrame, raw: pd.DataFrame) -> list[str]:
     return reasons
 
 
-def check_verdict(verdict: WindowVerdict | None, window: pd.DataFrame) -> list[str]:
-    """What the monitor's latest verdict says of the data's quality column by column, if it saw rows of this window.
+def check_verdicts(
+    verdicts: Iterable[WindowVerdict], window: pd.DataFrame, released: Sequence[tuple[int, int]] = ()
+) -> list[str]:
+    """What the monitor's verdicts say of the data's quality column by column, of those that saw rows of this window: a
+    fault that has passed since is in its rows all the same. One reason for each column and test: the worst verdict.
 
     Values beyond the extremes of training are none of it: a champion of the winter has not seen the summer.
     """
-    if verdict is None or verdict.last is None or not len(window) or verdict.last < window[TIME].min():
-        return []
-    return [
-        f"the monitor's alarm on column {check.subject!r}: {check.test} {check.effect:.3g}, from {check.threshold:.3g} "
-        f"on it is one{f' ({check.remark})' if check.remark else ''}"
-        for check in verdict.alarms
-        if check.concern == "quality" and check.part == "column" and check.test != "range_breaches"
-    ]
+    times = np.sort(window[TIME].to_numpy(np.int64))
+    for first, last in released:
+        times = times[(times < first) | (times > last)]
+    found: dict[tuple[str, str], list[tuple[Check, WindowVerdict]]] = {}
+    for verdict in verdicts:
+        if not _saw_any(verdict, times):
+            continue
+        for check in verdict.alarms:
+            if check.concern == "quality" and check.part == "column" and check.test != "range_breaches":
+                found.setdefault((check.subject, check.test), []).append((check, verdict))
+    return [_describe_alarms(alarms) for alarms in found.values()]
 
 
 def find_run(codes: NDArray[np.int64]) -> tuple[int, int]:
@@ -125,6 +139,28 @@ def find_run(codes: NDArray[np.int64]) -> tuple[int, int]:
     lengths[codes[starts] < 0] = 0
     longest = int(lengths.argmax())
     return int(lengths[longest]), int(starts[longest])
+
+
+def _saw_any(verdict: WindowVerdict, times: NDArray[np.int64]) -> bool:
+    """times (n,): in order."""
+    if verdict.first is None or verdict.last is None:
+        return False
+    first, end = np.searchsorted(times, verdict.first, "left"), np.searchsorted(times, verdict.last, "right")
+    return bool(end > first)
+
+
+def _describe_alarms(alarms: list[tuple[Check, WindowVerdict]]) -> str:
+    check, verdict = max(alarms, key=lambda alarm: alarm[0].effect)
+    first, last = (
+        datetime.fromtimestamp(time / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        for time in (verdict.first or 0, verdict.last or 0)
+    )
+    remark = f" ({check.remark})" if check.remark else ""
+    worst = f", the worst of {len(alarms):,} windows" if len(alarms) > 1 else ""
+    return (
+        f"the monitor's alarm on column {check.subject!r}: {check.test} {check.effect:.3g}, from {check.threshold:.3g} "
+        f"on it is one{remark}; {first} to {last} UTC{worst}"
+    )
 
 
 def _check_repeated(column: Column, values: pd.Series, usual: pd.Series) -> str:

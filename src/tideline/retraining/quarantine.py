@@ -1,7 +1,8 @@
 """Windows of the log that may not be learnt from: data/<task>/quarantine/<window>/, rows and reasons.
 
-Their rows are not collected again, so that later windows are judged by themselves. To release one after it was looked
-into (and its labels corrected), remove its folder.
+Their rows are not collected again, so that later windows are judged by themselves. After one was looked into (and its
+labels corrected) remove its folder: its rows are collected and judged anew. Remove only its data.parquet, and what the
+monitor said of its time does not count any more.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def set_aside(layout: Layout, window: pd.DataFrame, reasons: Sequence[str], cham
     Raises TidelineError if it cannot be written, or the registry is damaged or held.
     """
     name = name_window(window)
-    if (layout.quarantine / name / REASONS).is_file():
+    if (layout.quarantine / name / DATA).is_file():
         return name
     with writing(layout):
         settle(layout)
@@ -48,7 +49,9 @@ def set_aside(layout: Layout, window: pd.DataFrame, reasons: Sequence[str], cham
     try:
         with replace_folder(layout.quarantine / name) as folder:
             window.to_parquet(folder / DATA, index=False)
-            record = {"window": name, "rows": len(window), "champion": champion, "reasons": list(reasons)}
+            first, last = int(window[TIME].min()), int(window[TIME].max())
+            record = {"window": name, "rows": len(window), "first": first, "last": last, "champion": champion,
+                      "reasons": list(reasons)}  # fmt: skip
             (folder / REASONS).write_text(json.dumps(record, indent=1) + "\n")
     except OSError as error:
         raise TidelineError(f"{layout.quarantine / name} cannot be written ({error.strerror}); make room") from error
@@ -59,3 +62,20 @@ def list_ids(layout: Layout) -> set[str]:
     """The predictions that are in quarantine."""
     files = sorted(layout.quarantine.glob(f"*/{DATA}"))
     return {name for file in files for name in pd.read_parquet(file, columns=[ID])[ID]}
+
+
+def list_released(layout: Layout) -> list[tuple[int, int]]:
+    """First and last time (µs since 1970-01-01 UTC) of the windows whose rows a person gave back: reasons without rows.
+    Raises TidelineError if one is damaged."""
+    spans = []
+    for file in sorted(layout.quarantine.glob(f"*/{REASONS}")):
+        if (file.parent / DATA).exists():
+            continue
+        try:
+            record = json.loads(file.read_bytes())
+            spans.append((int(record["first"]), int(record["last"])))
+        except (ValueError, KeyError, TypeError) as error:
+            raise TidelineError(
+                f"{file} cannot be read ({error!r}); remove {file.parent}, then its rows are judged anew"
+            ) from None
+    return spans

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tideline.contracts import Task, TidelineError
-from tideline.labelled import Snapshot
+from tideline.labelled import TIME, Snapshot
 from tideline.layout import Layout
+from tideline.monitor import list_alarms
 from tideline.params import Params
 from tideline.predlog import Store
 from tideline.progress import Bar, Log, stage
@@ -28,7 +29,7 @@ from tideline.retraining.guard import Decision, Facts, decide
 from tideline.retraining.history import Choice
 from tideline.retraining.journal import BEGIN, END, WAIT, Event, Line, append_line, read_lines
 from tideline.retraining.quality import inspect_window
-from tideline.retraining.quarantine import set_aside
+from tideline.retraining.quarantine import list_released, set_aside
 from tideline.retraining.snapshot import choose, collect, pool, read_raw, save
 from tideline.verdict import Verdict
 
@@ -110,7 +111,7 @@ def retrain(
             log.say(reason)
         if not request.dry_run:
             _note(layout, BEGIN, facts, decision)
-        if faults := _inspect(task, found, raw, scene):
+        if faults := _inspect(task, layout, store, found, raw):
             if not request.dry_run:
                 _quarantine(layout, found, faults, scene, log)
                 _note(layout, END, facts, decision, "quarantined", tuple(faults))
@@ -157,7 +158,7 @@ def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, no
             log.say("the log has no labelled rows yet")
             return "wait"
         raw = read_raw(task, params, layout)
-        if faults := _inspect(task, found, raw, scene):
+        if faults := _inspect(task, layout, store, found, raw):
             _quarantine(layout, found, faults, scene, log)
             return "quarantined"
         choice = choose(task, params, pool(task, params, raw, found.rows))
@@ -166,11 +167,13 @@ def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, no
         return "collected"
 
 
-def _inspect(task: Task, found: Collected, raw: pd.DataFrame, scene: Scene) -> list[str]:
+def _inspect(task: Task, layout: Layout, store: Store, found: Collected, raw: pd.DataFrame) -> list[str]:
     if not len(found.window):
         return []
+    times = found.window[TIME]
+    verdicts = list_alarms(store, task.name, int(times.min()), int(times.max()))
     with tempfile.TemporaryDirectory() as pages:
-        return inspect_window(task, found.window, raw, scene.verdict, Path(pages))
+        return inspect_window(task, found.window, raw, verdicts, Path(pages), list_released(layout))
 
 
 def _quarantine(layout: Layout, found: Collected, faults: list[str], scene: Scene, log: Log) -> None:
