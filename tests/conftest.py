@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.machine import find_data, find_program
 from tests.small_registry import build_template
 from tideline.layout import Layout
-
-ROOT = Path(__file__).resolve().parents[1]
 
 os.environ.update(
     DVC_NO_ANALYTICS="1",
@@ -32,11 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """Folder with housing.csv and bikes_hour.csv; tests on real data are skipped without it."""
-    folder = Path(os.environ.get("TIDELINE_DATA_DIR", ROOT.parent / "shared" / "datasets")).resolve()
-    if not (folder / "housing.csv").exists():
-        pytest.skip("no real data: set TIDELINE_DATA_DIR to a folder with housing.csv and bikes_hour.csv")
-    return folder
+    """Folder with housing.csv and bikes_hour.csv."""
+    return find_data()
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +51,4 @@ def layout(template: Path, tmp_path: Path) -> Layout:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a Chromium browser."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on this machine")
-    return path
+    return find_program("chromium", "chromium", "chromium-browser", "google-chrome")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 import yaml
 
 from serving import metrics
+from tests.machine import find_program
 from tests.serving.kept_verdict import keep_verdict
 from tests.serving.real_server import ROOT, RealServer, free_port
 from tests.serving.small_bundle import ROW
@@ -30,16 +30,6 @@ DASHBOARDS = sorted((ROOT / "infra" / "grafana" / "dashboards").glob("*.json"))
 
 RARE = {"tideline_canary_failures"}  # on the page from the first failure on
 _PARTS = ("_total", "_bucket", "_sum", "_count")
-
-
-def find_tool(name: str) -> str:
-    """Path of a program of Debian's package prometheus."""
-    found = shutil.which(name)
-    if found is None:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is not installed: apt-get install prometheus")
-        pytest.skip(f"no {name} on this machine")
-    return found
 
 
 def list_expressions() -> list[str]:
@@ -62,7 +52,7 @@ def list_metrics() -> set[str]:
 def test_promtool_has_nothing_against_the_rules(arguments: list[str]) -> None:
     files = RULES if "check" in arguments else sorted(FOLDER.glob("tests/*.yml"))
     assert files
-    done = subprocess.run([find_tool("promtool"), *arguments, *files], capture_output=True, text=True)
+    done = subprocess.run([find_program("prometheus", "promtool"), *arguments, *files], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -130,8 +120,8 @@ class Prometheus:
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
         self._said = (folder / "said").open("w+")
         self.process = subprocess.Popen(
-            [find_tool("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-             f"--web.listen-address=127.0.0.1:{port}"],
+            [find_program("prometheus", "prometheus"), f"--config.file={folder}/prometheus.yml",
+             f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"],
             cwd=folder, stdout=self._said, stderr=subprocess.STDOUT,
         )  # fmt: skip
 

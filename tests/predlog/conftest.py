@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.machine import lack
 from tests.predlog.postgres import PostgresServer, find_binaries
 from tideline.predlog import Store, open_store
 
@@ -16,9 +16,7 @@ from tideline.predlog import Store, open_store
 def postgres_session() -> Iterator[PostgresServer]:
     binaries = find_binaries()
     if binaries is None:
-        if os.environ.get("CI"):
-            pytest.fail("PostgreSQL is not installed: apt-get install postgresql")
-        pytest.skip("PostgreSQL is not installed")
+        lack("PostgreSQL is not installed: apt-get install postgresql")
     server = PostgresServer(binaries)
     try:
         server.start()

@@ -16,6 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from tests import machine
 from tests.predlog.postgres import PostgresServer
 from tests.predlog.samples import make_rents, stored_ids, wait_for
 from tideline.predlog import Label, Receipt, Record, Store, StoreUnavailable, Writer, open_store
@@ -177,16 +178,8 @@ def test_table_held_by_another_process(postgres: PostgresServer, monkeypatch: py
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of two MB."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], capture_output=True, text=True)
-    if mount.returncode != 0:
-        pytest.skip(f"no right to mount a small file system: {mount.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", place], check=True)
+    with machine.small_disk(tmp_path / "disk", "2m") as disk:
+        yield disk
 
 
 def test_disk_full_and_free_again(small_disk: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import machine
 from tests.retraining.homes import make_homes
 from tests.retraining.test_split import label
 from tideline.contracts import TidelineError
@@ -109,18 +110,8 @@ def test_damage_is_named(layout: Layout) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 256 KiB."""
-    place = tmp_path / "small-disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True, text=True
-    )
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
+    with machine.small_disk(tmp_path / "disk", "256k") as disk:
+        yield disk
 
 
 def test_a_full_disk_leaves_the_former_snapshot(small_disk: Path) -> None:

@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.machine import small_disk
 from tests.predlog.postgres import PostgresServer
 from tests.predlog.samples import read_history, stored_ids
 from tests.serving.hammer import Hammer, kill_two_workers
@@ -189,19 +187,6 @@ def test_postgresql_does_not_answer(
             wait_until_sound(server, hammer, tmp_path)
         assert not hammer.broken
     check_log(url, hammer, lost=3)
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A file system of that size."""
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
-    if mounted.returncode != 0:
-        pytest.skip("no disk to fill: this user may not mount a tmpfs")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 @BOTH
