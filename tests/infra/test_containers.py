@@ -147,3 +147,15 @@ def test_the_entrypoint_lays_out_a_project_that_dvc_works_in_without_git(tmp_pat
     assert (project / "params.yaml").read_text() == "# mine\n"
     assert not (project / "src" / "stray.py").exists()
     assert (project / ".tideline" / "image").read_text() == "two"
+
+
+@pytest.mark.parametrize(("change", "passes"), [({}, True), ({"healthchek": {}}, False)], ids=["as it is", "misspelt"])
+def test_composes_own_schema_knows_every_field(tmp_path: Path, change: dict[str, Any], passes: bool) -> None:
+    server, *others = SERVICES
+    services = {server: {**SERVICES[server], **change}, **{name: SERVICES[name] for name in others}}
+    place = tmp_path / "compose.yaml"
+    place.write_text(yaml.safe_dump({**COMPOSE, "services": services}))
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) is passes, done.stdout + done.stderr
+    assert passes or "healthchek" in done.stdout

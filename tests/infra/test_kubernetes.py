@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -30,6 +31,17 @@ def pods() -> Iterator[tuple[str, dict[str, Any]]]:
             yield found["metadata"]["name"], found["spec"]["template"]
         if found["kind"] == "CronJob":
             yield found["metadata"]["name"], found["spec"]["jobTemplate"]["spec"]["template"]
+
+
+@pytest.mark.parametrize("found", OBJECTS, ids=lambda o: f"{o['kind']}-{o['metadata']['name']}")
+def test_kubernetes_own_schema_knows_every_field(found: dict[str, Any]) -> None:
+    kubernetes_validate.validate(found, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_schema_refuses_a_misspelt_field() -> None:
+    wrong = {**find("Service"), "spec": {**find("Service")["spec"], "portz": []}}
+    with pytest.raises(kubernetes_validate.ValidationError, match="portz"):
+        kubernetes_validate.validate(wrong, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_all_kinds_are_there_and_no_secret_is_among_them() -> None:
