@@ -33,6 +33,8 @@ def test_a_month_of_labels_makes_a_new_champion_and_says_why(tmp_path: Path, dat
     project.dvc("repro", "bundle@bikes")
     project.tideline("promote", "bikes")
     assert "no store" in project.tideline("retrain", "bikes", ok=False)
+    labelled = tmp_path / "data/bikes/labelled"
+    empty = read_files(labelled)
     replay(tmp_path, data_dir)
 
     waits, told = ask(project, "--json")
@@ -49,6 +51,18 @@ def test_a_month_of_labels_makes_a_new_champion_and_says_why(tmp_path: Path, dat
     running = [line for line in said.splitlines() if line.startswith("Running stage")]
     assert running == ["Running stage 'fetch@bikes':"]
     assert ask(project, "--reason", "again", "--json")[0] == 3
+
+    snapshot = read_files(labelled)
+    assert snapshot.keys() > empty.keys()
+    project.tideline("rollback", "bikes", "--all")
+    assert read_files(labelled) == empty
+    assert "labelled" not in json.loads((tmp_path / "models/bikes/bundle/manifest.json").read_text())["provenance"]
+    project.tideline("rollback", "bikes", "--all", "--to", "v0002")
+    assert read_files(labelled) == snapshot
+
+
+def read_files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def replay(root: Path, data_dir: Path) -> None:
