@@ -23,6 +23,7 @@ from tideline.bundle import Bundle
 from tideline.cli import main
 from tideline.contracts import TidelineError
 from tideline.predict_file import BATCH_ROWS, predict_file
+from tideline.progress import Bar
 
 SIZE = BATCH_ROWS + 500  # more than a batch
 ROWS = [
@@ -175,6 +176,20 @@ def test_the_verb_finds_the_only_champion(project: ToyRegistry, capsys: pytest.C
     assert main(["predict", "in.csv", "-o", "out.parquet"]) == 1
     assert "champions of bikes, toy; say which is meant: --task bikes" in capsys.readouterr().err
     assert main(["predict", "in.csv", "-o", "out.parquet", "--task", "toy"]) == 0
+
+
+def test_the_verb_tells_how_far_it_is_and_what_it_did(
+    project: ToyRegistry, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Bar.__init__, "__defaults__", (0.0,))  # a line a batch, not one in five seconds
+    write(Path("in.parquet"), [*ROWS[:-1], {**ROWS[-1], "sea": "far away"}])
+    assert main(["predict", "in.parquet", "-o", "out.parquet", "--rejects", "bad.parquet"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split(" after ")[0] for line in told[:2]] == ["    rows: 16,384/16,884", "    rows: 16,884/16,884"]
+    assert told[2:] == [
+        f"16,883 rows by toy by_hand {project.versions[0]} in out.parquet",
+        "1 rows were set aside in bad.parquet, with the reason",
+    ]
 
 
 MEASURE = f"""{PEAK}

@@ -20,7 +20,7 @@ from tests.wait import wait_for
 from tideline.bookkeeping import ledger_file
 from tideline.bundle import load_bundle, write_bundle
 from tideline.ledger import read_ledger
-from tideline.pointer import Margins, read_pointer
+from tideline.pointer import ChallengerRole, Margins, read_pointer
 
 
 @pytest.fixture
@@ -137,10 +137,12 @@ def test_a_shadow_never_answers_and_takes_the_label_of_the_answer(registry: ToyR
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_canary_with_a_larger_error_is_withdrawn(registry: ToyRegistry, workers: int) -> None:
+@pytest.mark.parametrize(("role", "workers"), [("canary", 1), ("canary", 2), ("shadow", 1)])
+def test_a_challenger_with_a_larger_error_is_withdrawn(
+    registry: ToyRegistry, role: ChallengerRole, workers: int
+) -> None:
     with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_WORKERS=str(workers)) as server:
-        registry.challenge(1, share=0.5)
+        registry.challenge(1, role=role, share=0.5)
         wait_until_served(server, registry.versions[1])
         answers = [ask(server) for _ in range(200)]
         assert workers_that_gave(answers) == workers
@@ -159,7 +161,7 @@ def test_a_canary_with_a_larger_error_is_withdrawn(registry: ToyRegistry, worker
         assert pointer is not None and pointer.challengers == ()
         assert pointer.version == registry.versions[0]
         acts = [e.action for e in read_ledger(ledger_file(registry.layout)).entries]
-        assert acts == ["promoted", "canary", "withdrawn"]
+        assert acts == ["promoted", role, "withdrawn"]
 
 
 @pytest.mark.slow

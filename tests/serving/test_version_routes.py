@@ -9,13 +9,14 @@ import jsonschema
 import pytest
 
 from tests.serving.real_server import RealServer
-from tests.serving.small_bundle import ROW
+from tests.serving.small_bundle import ROW, expected_value
 from tests.serving.toy_registry import ToyRegistry
 from tests.wait import wait_for
 from tideline.bookkeeping import ledger_file
 from tideline.keys import add_key
 from tideline.ledger import read_ledger
 from tideline.live_report import describe_live
+from tideline.pointer import Margins
 
 
 @pytest.fixture
@@ -108,6 +109,21 @@ def test_the_report_compares_by_labels(registry: ToyRegistry, server: RealServer
     assert f"{registry.versions[0]}  champion: 10 predictions, 10 labelled" in text
     assert f"{registry.versions[1]}  shadow: 10 predictions, 10 labelled" in text
     assert "mae         1,000" in text
+
+
+def test_the_report_on_a_bandit_tells_what_it_has_lost(registry: ToyRegistry, server: RealServer) -> None:
+    registry.challenge(1, router="bandit", margins=Margins(least=10**6))
+    wait_for(lambda: [c["is_served"] for c in read(server)["challengers"]] == [True])
+    answers = [server.predict([ROW]).json() for _ in range(40)]  # of both, as nothing is known of either
+    truth = expected_value(ROW) + 1.0
+    labels = [{"prediction_id": answer["prediction_ids"][0], "label": truth} for answer in answers]
+    assert server.client.post("/feedback", json={"labels": labels}).json()["states"] == {"accepted": 40}
+    wait_for(lambda: sum(v["labelled"] for v in read(server)["live"]["versions"]) == 40)
+    told = read(server)["live"]
+    canary = next(v for v in told["versions"] if v["role"] == "canary")
+    assert told["router"] == "bandit" and canary["predictions"] > 0
+    assert told["regret"] == pytest.approx((999.0 - 1.0) * canary["predictions"], rel=1e-4)
+    assert f"regret so far: {told['regret']:,.6g} (loss above that of the version" in describe_live(registry.layout)
 
 
 def test_a_server_without_a_registry_has_no_versions(server: RealServer) -> None:
