@@ -5,6 +5,7 @@ Run as `python -m pipelines.retraining TASK`.
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from typing import Any
@@ -17,15 +18,21 @@ from pipelines.command import run_flow
 from pipelines.dvc_state import mend
 from pipelines.flight import fly
 from pipelines.guarded_run import run_guarded
+from pipelines.verdicts import emit_alerts
 from tideline.params import load_params
 
 # What `tideline retrain` says by its exit code; another one is a failure.
-OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", 6: "already running elsewhere"}
+OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", 6: "already running elsewhere",
+            7: "alert not delivered"}  # fmt: skip
+IN_FLIGHT, UNTOLD = 6, 7
 
 
 @task(name="retrain", task_run_name="retrain-{name}", cache_policy=NO_CACHE, persist_result=False)
 def retrain_task(name: str, timeout: float) -> tuple[str, str]:
-    """`tideline retrain NAME --json`; its lines go to Prefect's log. Returns its outcome and its last line."""
+    """`tideline retrain NAME --json`; its lines go to Prefect's log, its alerts become events.
+
+    Returns its outcome and its last line.
+    """
     log, lines = get_run_logger(), list[str]()
 
     def say(line: str) -> None:
@@ -34,7 +41,15 @@ def retrain_task(name: str, timeout: float) -> tuple[str, str]:
 
     command = ["tideline.cli", "retrain", name, "--json"]
     code = run_guarded(f"graph-{name}", command, say, timeout, fine=OUTCOMES)
-    return OUTCOMES[code], lines[-1] if lines else ""
+    said = lines[-1] if lines else ""
+    if code == IN_FLIGHT:
+        return OUTCOMES[code], said
+    told = json.loads(said)
+    emit_alerts(told["alerts"]["raised"])
+    for failure in told["alerts"]["failed"]:
+        log.warning("NOT told by %s: %s (%s)", failure["channel"], failure["title"], failure["error"])
+    outcome = OUTCOMES[code]
+    return f"{told['name']}, {outcome}" if code == UNTOLD else outcome, said
 
 
 @flow(name="retraining", flow_run_name="retraining-{task}", persist_result=False)

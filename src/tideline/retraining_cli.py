@@ -1,7 +1,7 @@
 """`tideline collect TASK` and `tideline retrain TASK`.
 
 Exit codes of retrain: 0 promoted, canary, or a dry run that would act; 3 nothing to do now; 4 the gate refused;
-5 quarantined; 6 another process retrains this task; 1 error.
+5 quarantined; 6 another process retrains this task; 7 whatever came of it, an alert was not delivered; 1 error.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tideline.retraining.run import Outcome
 
 EXIT = {"wait": 3, "refused": 4, "quarantined": 5}
-IN_FLIGHT = 6
+IN_FLIGHT, UNTOLD = 6, 7
 
 
 def add_retraining_verbs(verbs: Any) -> None:
@@ -35,7 +35,7 @@ def add_retraining_verbs(verbs: Any) -> None:
     command = verbs.add_parser(
         "retrain", help="train again on what the log has learnt, if there is reason to",
         epilog="exit code: 0 promoted, canary or (dry run) would act, 3 nothing to do, 4 refused by the gate, "
-        "5 quarantined, 6 in flight, 1 error",
+        "5 quarantined, 6 in flight, 7 an alert was not delivered, 1 error",
     )  # fmt: skip
     command.add_argument("task")
     command.add_argument("--reason", help="by hand, and why: no alarm is needed")
@@ -46,6 +46,7 @@ def add_retraining_verbs(verbs: Any) -> None:
 
 
 def _retrain(arguments: argparse.Namespace) -> int:
+    from tideline.alerts import Sent
     from tideline.catalog import get_task
     from tideline.params import load_params
     from tideline.predlog_cli import open_existing
@@ -58,14 +59,14 @@ def _retrain(arguments: argparse.Namespace) -> int:
     with _saying(arguments.json), open_existing() as store:
         try:
             outcome = retrain(task, params, Layout(task.name), store, request)
-            sent = None if arguments.dry_run else tell_outcome(params, store, outcome)
-            if sent is not None:
+            sent = Sent() if arguments.dry_run else tell_outcome(params, store, outcome)
+            if sent != Sent():
                 say(sent.describe())
         except InFlightError as error:
             print(f"tideline retrain: {error}", file=sys.stderr, flush=True)
             return IN_FLIGHT
-    say(json.dumps(outcome.to_dict()) if arguments.json else _describe(outcome))
-    return EXIT.get(outcome.name, 0)
+    say(json.dumps({**outcome.to_dict(), "alerts": sent.to_dict()}) if arguments.json else _describe(outcome))
+    return UNTOLD if sent.failed else EXIT.get(outcome.name, 0)
 
 
 def _collect(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tideline.alert import Alert, AlertStatus
-from tideline.alerts import Sent, raise_alert
+from tideline.alerts import Sent, deliver_alerts, raise_alert
 from tideline.params import Params
 from tideline.predlog import Store
 from tideline.retraining.run import Outcome
@@ -16,12 +16,12 @@ TITLES = {
 }
 
 
-def tell_outcome(params: Params, store: Store, outcome: Outcome) -> Sent | None:
-    """Quarantine and refusal are alarms, a new version ends them; nothing else is told (None). Raises TidelineError,
-    StoreUnavailable."""
+def tell_outcome(params: Params, store: Store, outcome: Outcome) -> Sent:
+    """Quarantine and refusal are alarms, a new version ends them. Nothing else is told, but what an earlier run could
+    not deliver is tried again. Raises TidelineError, StoreUnavailable."""
     title = TITLES.get(outcome.name)
     if title is None:
-        return None
+        return deliver_alerts(params, store)
     facts = outcome.facts
     status: AlertStatus = "alarm" if outcome.name in ("quarantined", "refused") else "recovered"
     alert = Alert(
