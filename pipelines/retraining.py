@@ -1,6 +1,6 @@
 """Flow `retraining`: asks `tideline retrain` whether the task needs a new champion, and lets it make one.
 
-Run as `python -m pipelines.retraining TASK`.
+Run as `python -m pipelines.retraining TASK [--reason TEXT]`; a reason is a person's, and needs no alarm.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IN_FLIGHT, UNTOLD = 6, 7
 
 
 @task(name="retrain", task_run_name="retrain-{name}", cache_policy=NO_CACHE, persist_result=False)
-def retrain_task(name: str, timeout: float) -> tuple[str, str]:
+def retrain_task(name: str, timeout: float, reason: str | None) -> tuple[str, str]:
     """`tideline retrain NAME --json`; its lines go to Prefect's log, its alerts become events.
 
     Returns its outcome and its last line.
@@ -39,7 +39,7 @@ def retrain_task(name: str, timeout: float) -> tuple[str, str]:
         lines.append(line)
         log.info(line)
 
-    command = ["tideline.cli", "retrain", name, "--json"]
+    command = ["tideline.cli", "retrain", name, "--json", *([] if reason is None else [f"--reason={reason}"])]
     code = run_guarded(f"graph-{name}", command, say, timeout, fine=OUTCOMES)
     said = lines[-1] if lines else ""
     if code == IN_FLIGHT:
@@ -53,19 +53,19 @@ def retrain_task(name: str, timeout: float) -> tuple[str, str]:
 
 
 @flow(name="retraining", flow_run_name="retraining-{task}", persist_result=False)
-def retraining(task: str) -> Any:
-    """Retrain `task` if `tideline retrain` finds a reason. It builds with the same graph, so it never runs beside
-    `training`. Raises TidelineError."""
-    return fly("retraining", task, f"graph-{task}", partial(retrain, task))
+def retraining(task: str, reason: str | None = None) -> Any:
+    """Retrain `task` if `tideline retrain` finds a reason, or a person gives one. It builds with the same graph, so it
+    never runs beside `training`. Raises TidelineError."""
+    return fly("retraining", task, f"graph-{task}", partial(retrain, task, reason))
 
 
-def retrain(name: str) -> str:
+def retrain(name: str, reason: str | None = None) -> str:
     """The work itself. Returns the outcome."""
     settings = load_params().flows
     for mended in mend():
         get_run_logger().warning(mended)
     run = retrain_task.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
-    outcome, said = run(name, settings.run_timeout)
+    outcome, said = run(name, settings.run_timeout, reason)
     key = f"retraining-{name}".replace("_", "-")
     create_markdown_artifact(f"{outcome}\n\n```\n{said}\n```", key=key, description=f"Retraining of {name}: {outcome}")
     get_run_logger().info("retraining of %s: %s", name, outcome)
@@ -74,7 +74,7 @@ def retrain(name: str) -> str:
 
 def main() -> int:
     """Run the flow once."""
-    return run_flow(retraining, __doc__ or "")
+    return run_flow(retraining, __doc__ or "", reason={"help": "by hand, and why: no alarm is needed"})
 
 
 if __name__ == "__main__":
