@@ -1,10 +1,11 @@
 """Flow `retraining`: asks `tideline retrain` whether the task needs a new champion, and lets it make one.
 
-Run as `python -m pipelines.retraining TASK`.
+Run as `python -m pipelines.retraining TASK [--reason TEXT]`; a reason is a person's, and needs no alarm.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from functools import partial
 from typing import Any
@@ -17,40 +18,54 @@ from pipelines.command import run_flow
 from pipelines.dvc_state import mend
 from pipelines.flight import fly
 from pipelines.guarded_run import run_guarded
+from pipelines.verdicts import emit_alerts
 from tideline.params import load_params
 
 # What `tideline retrain` says by its exit code; another one is a failure.
-OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", 6: "already running elsewhere"}
+OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", 6: "already running elsewhere",
+            7: "alert not delivered"}  # fmt: skip
+IN_FLIGHT, UNTOLD = 6, 7
 
 
 @task(name="retrain", task_run_name="retrain-{name}", cache_policy=NO_CACHE, persist_result=False)
-def retrain_task(name: str, timeout: float) -> tuple[str, str]:
-    """`tideline retrain NAME --json`; its lines go to Prefect's log. Returns its outcome and its last line."""
+def retrain_task(name: str, timeout: float, reason: str | None) -> tuple[str, str]:
+    """`tideline retrain NAME --json`; its lines go to Prefect's log, its alerts become events.
+
+    Returns its outcome and its last line.
+    """
     log, lines = get_run_logger(), list[str]()
 
     def say(line: str) -> None:
         lines.append(line)
         log.info(line)
 
-    command = ["tideline.cli", "retrain", name, "--json"]
+    command = ["tideline.cli", "retrain", name, "--json", *([] if reason is None else [f"--reason={reason}"])]
     code = run_guarded(f"graph-{name}", command, say, timeout, fine=OUTCOMES)
-    return OUTCOMES[code], lines[-1] if lines else ""
+    said = lines[-1] if lines else ""
+    if code == IN_FLIGHT:
+        return OUTCOMES[code], said
+    told = json.loads(said)
+    emit_alerts(told["alerts"]["raised"])
+    for failure in told["alerts"]["failed"]:
+        log.warning("NOT told by %s: %s (%s)", failure["channel"], failure["title"], failure["error"])
+    outcome = OUTCOMES[code]
+    return f"{told['name']}, {outcome}" if code == UNTOLD else outcome, said
 
 
 @flow(name="retraining", flow_run_name="retraining-{task}", persist_result=False)
-def retraining(task: str) -> Any:
-    """Retrain `task` if `tideline retrain` finds a reason. It builds with the same graph, so it never runs beside
-    `training`. Raises TidelineError."""
-    return fly("retraining", task, f"graph-{task}", partial(retrain, task))
+def retraining(task: str, reason: str | None = None) -> Any:
+    """Retrain `task` if `tideline retrain` finds a reason, or a person gives one. It builds with the same graph, so it
+    never runs beside `training`. Raises TidelineError."""
+    return fly("retraining", task, f"graph-{task}", partial(retrain, task, reason))
 
 
-def retrain(name: str) -> str:
+def retrain(name: str, reason: str | None = None) -> str:
     """The work itself. Returns the outcome."""
     settings = load_params().flows
     for mended in mend():
         get_run_logger().warning(mended)
     run = retrain_task.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
-    outcome, said = run(name, settings.run_timeout)
+    outcome, said = run(name, settings.run_timeout, reason)
     key = f"retraining-{name}".replace("_", "-")
     create_markdown_artifact(f"{outcome}\n\n```\n{said}\n```", key=key, description=f"Retraining of {name}: {outcome}")
     get_run_logger().info("retraining of %s: %s", name, outcome)
@@ -59,7 +74,7 @@ def retrain(name: str) -> str:
 
 def main() -> int:
     """Run the flow once."""
-    return run_flow(retraining, __doc__ or "")
+    return run_flow(retraining, __doc__ or "", reason={"help": "by hand, and why: no alarm is needed"})
 
 
 if __name__ == "__main__":

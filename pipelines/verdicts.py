@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from prefect.artifacts import create_markdown_artifact
 from prefect.events import emit_event
 
@@ -48,11 +51,16 @@ def announce(verdict: WindowVerdict, sent: Sent | None = None) -> None:
             "alarms": [f"{check.subject} ({check.test})" for check in verdict.alarms],
         },
     )
-    for alert in sent.raised if sent else ():
+    emit_alerts((sent or Sent()).to_dict()["raised"])
+
+
+def emit_alerts(raised: Iterable[Mapping[str, Any]]) -> None:
+    """Emit the event `tideline.alert` for each alert that is new (`Sent.to_dict`)."""
+    for alert in raised:
         emit_event(
             event="tideline.alert",
-            resource={"prefect.resource.id": f"tideline.task.{alert.task}", "prefect.resource.name": alert.task},
-            payload={"status": alert.status, "title": alert.title, "subjects": list(alert.subjects)},
+            resource={"prefect.resource.id": f"tideline.task.{alert['task']}", "prefect.resource.name": alert["task"]},
+            payload={name: alert[name] for name in ("status", "title", "subjects")},
         )
 
 

@@ -1,7 +1,7 @@
 """`tideline collect TASK` and `tideline retrain TASK`.
 
 Exit codes of retrain: 0 promoted, canary, or a dry run that would act; 3 nothing to do now; 4 the gate refused;
-5 quarantined; 6 another process retrains this task; 1 error.
+5 quarantined; 6 another process retrains this task; 7 whatever came of it, an alert was not delivered; 1 error.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tideline.layout import Layout
 from tideline.progress import say
 
 if TYPE_CHECKING:
-    from tideline.params import Params
-    from tideline.predlog import Store
+    from tideline.alerts import Alert, Sent
     from tideline.retraining.run import Outcome
 
 EXIT = {"wait": 3, "refused": 4, "quarantined": 5}
-IN_FLIGHT = 6
+IN_FLIGHT, UNTOLD = 6, 7
 
 
 def add_retraining_verbs(verbs: Any) -> None:
@@ -37,7 +37,7 @@ def add_retraining_verbs(verbs: Any) -> None:
     command = verbs.add_parser(
         "retrain", help="train again on what the log has learnt, if there is reason to",
         epilog="exit code: 0 promoted, canary or (dry run) would act, 3 nothing to do, 4 refused by the gate, "
-        "5 quarantined, 6 in flight, 1 error",
+        "5 quarantined, 6 in flight, 7 an alert was not delivered, 1 error",
     )  # fmt: skip
     command.add_argument("task")
     command.add_argument("--reason", help="by hand, and why: no alarm is needed")
@@ -48,35 +48,42 @@ def add_retraining_verbs(verbs: Any) -> None:
 
 
 def _retrain(arguments: argparse.Namespace) -> int:
+    from tideline.alerts import Sent, deliver_alerts
     from tideline.catalog import get_task
     from tideline.params import load_params
     from tideline.predlog_cli import open_existing
+    from tideline.retraining.announce import tell_end
     from tideline.retraining.flight import InFlightError
     from tideline.retraining.run import Request, retrain
 
     task, params = get_task(arguments.task), load_params()
     layout, request = Layout(task.name), Request(arguments.reason, arguments.dry_run, arguments.canary)
+    raised: list[Alert] = []
+    sent = Sent()
     with _saying(arguments.json), open_existing() as store:
         try:
             if not request.dry_run:
-                _tell(params, store, layout)  # how an earlier one ended, if it did not come to that
+                raised += _tell(tell_end(params, store, layout)).raised  # of an earlier one, if it did not come to that
             outcome = retrain(task, params, layout, store, request)
         except InFlightError as error:
             print(f"tideline retrain: {error}", file=sys.stderr, flush=True)
             return IN_FLIGHT
         if not request.dry_run:
-            with suppress(InFlightError):  # the other process has told it
-                _tell(params, store, layout)
-    say(json.dumps(outcome.to_dict()) if arguments.json else _describe(outcome))
-    return EXIT.get(outcome.name, 0)
+            with suppress(InFlightError):  # the other process tells it
+                sent = _tell(tell_end(params, store, layout) or deliver_alerts(params, store))
+    sent = replace(sent, raised=(*raised, *sent.raised))
+    say(json.dumps({**outcome.to_dict(), "alerts": sent.to_dict()}) if arguments.json else _describe(outcome))
+    return UNTOLD if sent.failed else EXIT.get(outcome.name, 0)
 
 
-def _tell(params: Params, store: Store, layout: Layout) -> None:
-    from tideline.retraining.announce import tell_end
+def _tell(sent: Sent | None) -> Sent:
+    from tideline.alerts import Sent
 
-    sent = tell_end(params, store, layout)
-    if sent is not None:
+    if sent is None:
+        return Sent()
+    if sent != Sent():
         say(sent.describe())
+    return sent
 
 
 def _collect(arguments: argparse.Namespace) -> int:

@@ -106,6 +106,11 @@ def test_last_rows_are_the_window_and_broken_ones_an_alarm_at_once(
     assert alarms == {("size", "missing_share")}
     (check,) = verdict.alarms
     assert check.effect == pytest.approx(0.45, abs=0.06)
+    first, last = START + 600 * SECOND, START + 899 * SECOND
+    for span in ((first, first), (last, last + SECOND), (first + SECOND, last - SECOND), (START, last + SECOND)):
+        assert monitor.list_alarms(store, "rent", *span) == [verdict]
+    for task, *others in (("rent", START, first - 1), ("rent", last + 1, last + SECOND), ("pets", first, last)):
+        assert monitor.list_alarms(store, task, *others) == []
 
 
 def test_drift_is_an_alarm_in_the_third_window_whose_rows_are_new(

@@ -22,8 +22,9 @@ def log_rows(
     start: int = START,
     labels: bool = True,
     role: Any = "champion",
+    step: int = SECOND,
 ) -> list[str]:
-    """Predictions one second apart, labelled an hour after the first; their ids."""
+    """Predictions `step` µs apart, labelled an hour after the last; their ids."""
     ids = mint_ids(len(frame))
     rows = [to_features(task, row) for row in frame[list(task.feature_names)].to_dict("records")]
     answer: dict[str, Any] = {"prediction": 1.0}
@@ -31,13 +32,14 @@ def log_rows(
         share = 1 / len(task.classes)
         answer = {"predicted_class": task.classes[0], "probabilities": dict.fromkeys(task.classes, share)}
     store.append([
-        Record(name, name, start + i * SECOND, task.name, version, role, row, **answer)
+        Record(name, name, start + i * step, task.name, version, role, row, **answer)
         for i, (name, row) in enumerate(zip(ids, rows, strict=True))
     ])  # fmt: skip
     if labels:
         values = frame[task.target.name].tolist()
         store.record_labels(
-            [Label(name, value) for name, value in zip(ids, values, strict=True)], now=start + 3600 * SECOND
+            [Label(name, value) for name, value in zip(ids, values, strict=True)],
+            now=start + (len(frame) - 1) * step + 3600 * SECOND,
         )
     return ids
 

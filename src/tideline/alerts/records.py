@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from tideline.alert import Alert
 
@@ -27,6 +28,14 @@ class Sent:
     delivered: tuple[Delivery, ...] = ()
     failed: tuple[Delivery, ...] = ()
     waiting: Mapping[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+        """What is new and what failed, JSON-ready: for a program that called this one."""
+        raised = [
+            {"task": a.task, "status": a.status, "title": a.title, "subjects": list(a.subjects)} for a in self.raised
+        ]
+        failed = [{"channel": d.channel, "title": d.alert.title, "error": d.error} for d in self.failed]
+        return {"raised": raised, "failed": failed}
 
     def describe(self) -> str:
         """One line each."""

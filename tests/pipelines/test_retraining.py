@@ -1,0 +1,81 @@
+"""Retraining as a flow on a real log: bad rows are told of, good ones make a new champion, one run at a time."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.e2e.conftest import Project
+from tests.pipelines.real_flows import PrefectServer, Program
+from tests.pipelines.test_watching import ask
+from tests.retraining.replay import SECOND, log_rows
+from tests.wait import wait_for
+from tideline.catalog import get_task
+from tideline.champion import champion_bundle
+from tideline.layout import Layout
+from tideline.predlog import open_store, store_url
+
+pytestmark = pytest.mark.slow
+
+HOUSING = get_task("housing")
+DAY = 86_400 * SECOND
+NOW = time.time_ns() // 1000
+
+
+@pytest.fixture
+def own(built: Project, tmp_path: Path) -> Project:
+    """A copy of the built project, its first version promoted."""
+    target = tmp_path / "own"
+    shutil.copytree(built.path, target, symlinks=True, ignore=shutil.ignore_patterns("registry", "store", ".tideline"))
+    env = {name: value.replace(str(built.path), str(target)) for name, value in built.env.items()}
+    project = replace(built, path=target, env=env)
+    project.tideline("promote", "housing")
+    return project
+
+
+def log_labelled(project: Project, frame: pd.DataFrame, since: int, step: int) -> None:
+    with open_store(store_url(project.path, {})) as store:
+        log_rows(store, HOUSING, frame, champion_bundle(Layout("housing", project.path)).name, since, step=step)
+
+
+def count_alerts(server: PrefectServer, status: str, outcome: str) -> int:
+    found = ask(server, "events", {"filter": {"event": {"name": ["tideline.alert"]}}})["events"]
+    return sum((e["payload"]["status"], e["payload"]["subjects"]) == (status, [outcome]) for e in found)
+
+
+def test_flow_tells_of_bad_rows_and_makes_a_new_champion_of_good_ones(own: Project, server: PrefectServer) -> None:
+    """Homes that the model has not seen, of a world in which all are a quarter cheaper."""
+    layout = Layout("housing", own.path)
+    frame = pd.read_parquet(layout.split / "train.parquet").sample(2_600, random_state=1).reset_index(drop=True)
+    frame = frame.assign(longitude=frame["longitude"] + 0.003, median_house_value=frame["median_house_value"] * 0.75)
+    bad, good = frame[:600], frame[600:]
+    log_labelled(own, bad.assign(total_bedrooms=np.nan), NOW - 92 * DAY, SECOND)
+    first = champion_bundle(layout).name
+
+    run = Program(own, "pipelines.retraining", "housing", "--reason", "prices fell")
+    assert run.wait() == 0, run.said
+    assert len(list(layout.quarantine.iterdir())) == 1 and champion_bundle(layout).name == first, run.said
+    wait_for(lambda: count_alerts(server, "alarm", "quarantined") == 1, 60)
+    assert describe_artefact(server) == "Retraining of housing: quarantined"
+
+    log_labelled(own, good, NOW - 91 * DAY, 91 * DAY // 2_001)
+    run = Program(own, "pipelines.retraining", "housing", "--reason", "prices fell")
+    run.wait_for_line("labelled rows,")
+    second = Program(own, "pipelines.retraining", "housing", "--reason", "prices fell")
+    assert second.wait() == 1 and "AlreadyRunning" in second.said, second.said
+    assert run.wait() == 0, run.said
+    assert champion_bundle(layout).name.startswith("v0002"), run.said
+    assert describe_artefact(server) == "Retraining of housing: acted"
+    wait_for(lambda: count_alerts(server, "recovered", "promoted") == 1, 60)
+
+
+def describe_artefact(server: PrefectServer) -> str:
+    body = {"artifacts": {"key": {"any_": ["retraining-housing"]}}, "sort": "UPDATED_DESC", "limit": 1}
+    (artefact,) = ask(server, "artifacts", body)
+    return str(artefact["description"])
