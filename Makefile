@@ -30,8 +30,8 @@ serve: setup  ## the champion of TASK over HTTP on PORT
 up: setup  ## the platform: Prefect, deployments, predictions, Evidently, one page (ARGS="--task housing --port page=4100")
 	@python -m pipelines.platform $(ARGS)
 
-demo: setup  ## the loop closes on real drift: four months of bikes through a server, an alarm, a retraining, a new champion
-	@mkdir -p .tideline/demo && python -m benchmarks.loop --months 4 --policies frozen ours --picture .tideline/demo/loop.svg
+demo: setup  ## the loop closes on real drift: two months of bikes through a server, an alarm, a retraining, a new champion
+	@mkdir -p .tideline/demo && python -m benchmarks.loop --months 2 --policies frozen ours --picture .tideline/demo/loop.svg
 
 down: setup  ## stop the platform
 	@python -m pipelines.platform --down

@@ -15,7 +15,7 @@ MONTH = 30 * DAY
 @dataclass(frozen=True)
 class Alarms:
     """What the latest verdict on the champion says. status: "" if there is none. errors: checks of realised and
-    estimated error (and of coverage) that have stood for enough windows; pending: those that have not yet; drifts,
+    estimated error that have stood for enough windows; pending: those that have not yet; drifts,
     faults: alarms about drift and about the data's quality."""
 
     status: str = ""
