@@ -5,9 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.conftest import ROOT
 from tests.serving.real_server import clean_environment
 from tests.small_registry import submit
+from tests.small_task import ROOT
 from tideline.layout import Layout
 from tideline.lineage.restoring import begin_journal, end_journal
 from tideline.registry import status

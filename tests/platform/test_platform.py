@@ -22,12 +22,11 @@ import yaml
 from pipelines.platform.__main__ import run_platform
 from pipelines.platform.ports import find_holder
 from tests.browser import Browser
-from tests.conftest import ROOT
 from tests.platform.test_supervisor import still_running
 from tests.predlog.postgres import PostgresServer
 from tests.serving.real_server import clean_environment, free_port
 from tests.serving.toy_registry import ToyRegistry
-from tests.small_task import RENT, ship, small_params, write_project
+from tests.small_task import RENT, ROOT, ship, small_params, write_project
 from tests.wait import wait_for
 from tideline.contracts import TidelineError
 from tideline.monitor.records import Check, Errors, WindowVerdict
