@@ -21,6 +21,7 @@ os.environ.update(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests that share what takes minutes to build stay in one process (`--dist loadgroup`)."""
     for item in items:
