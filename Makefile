@@ -40,7 +40,7 @@ test: setup  ## the tests
 	@python -m pytest -n 2 -m "not slow"
 
 test-slow: setup  ## the long tests: the whole graph, memory bounds, killed processes
-	@python -m pytest -n 2 --dist loadgroup -m slow
+	@python -m pytest -n 2 --dist loadfile -m slow
 
 check: setup  ## style, types, layers
 	@ruff check . && ruff format --check . && mypy && lint-imports

@@ -21,15 +21,6 @@ os.environ.update(
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long tests that share what takes minutes to build stay in one process (`--dist loadgroup`)."""
-    for item in items:
-        if item.get_closest_marker("slow"):
-            folder = item.path.parent.name
-            item.add_marker(pytest.mark.xdist_group(folder if folder == "pipelines" else item.path.stem))
-
-
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Folder with housing.csv and bikes_hour.csv."""
