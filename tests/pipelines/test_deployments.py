@@ -89,7 +89,7 @@ def test_schedule_runs_survives_kills_and_is_made_up_for_once(scheduled: Project
         missed = [r for r in runs if down <= read_time(r["expected_start_time"]) < up]
         assert len(missed) >= 3
         begun = [r for r in missed if r["state_type"] not in ("CANCELLED", "SCHEDULED")]
-        # None of them, where one that fell due after the return was the first to begin: it does for all that are overdue.
+        # None of them where one that fell due after the return was the first to begin: it does for all others.
         assert len(begun) <= 1, [(r["expected_start_time"], r["state_name"]) for r in missed]
         after = [r for r in runs if read_time(r["expected_start_time"]) >= up and r["state_type"] == "COMPLETED"]
         made_up_for = [r for r in missed if r["state_name"] == "MadeUpFor"]
