@@ -16,16 +16,16 @@ def show_training(task: str, seconds: Mapping[str, float], outcomes: Mapping[str
     rows = [
         {"stage": name, "outcome": how, "seconds": round(seconds.get(name, 0.0), 1)} for name, how in outcomes.items()
     ]
-    create_table_artifact(rows, key=_key("stages", task), description=f"Stages of {task}")
+    create_table_artifact(rows, key=artefact_key("stages", task), description=f"Stages of {task}")
     layout = Layout(task)
     selection = layout.selection / "selection.json"
     if selection.exists():
         text = describe_leaderboard(json.loads(selection.read_text()))
-        create_markdown_artifact(text, key=_key("leaderboard", task), description=f"Leaderboard of {task}")
+        create_markdown_artifact(text, key=artefact_key("leaderboard", task), description=f"Leaderboard of {task}")
     report = layout.reports / "report.html"
     if report.exists():
         link = Path(report).resolve().as_uri()
-        create_link_artifact(link, link_text=f"report of {task}", key=_key("report", task))
+        create_link_artifact(link, link_text=f"report of {task}", key=artefact_key("report", task))
 
 
 def describe_leaderboard(selection: Mapping[str, object]) -> str:
@@ -41,5 +41,6 @@ def describe_leaderboard(selection: Mapping[str, object]) -> str:
     return "\n".join(lines)
 
 
-def _key(kind: str, task: str) -> str:
+def artefact_key(kind: str, task: str) -> str:
+    """The name under which Prefect keeps an artefact's versions."""
     return f"{kind}-{task}".replace("_", "-").lower()  # Prefect takes lower case, digits and dashes

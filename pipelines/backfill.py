@@ -16,24 +16,24 @@ from prefect.cache_policies import NO_CACHE
 from pipelines.command import run_flow
 from pipelines.flight import fly
 from pipelines.past_windows import find_unjudged, list_windows
-from pipelines.verdicts import announce
+from pipelines.verdicts import announce, show_backfill
 from tideline.catalog import get_task
 from tideline.champion import champion_bundle
 from tideline.layout import Layout
-from tideline.monitor import Span, monitor
+from tideline.monitor import Span, WindowVerdict, monitor
 from tideline.params import load_params
 from tideline.predlog.export import parse_time
 from tideline.predlog_cli import open_existing
 
 
 @task(name="judge-window", task_run_name="{span.since}", cache_policy=NO_CACHE, persist_result=False)
-def judge_window_task(name: str, span: Span) -> str:
-    """Judge one window and keep the verdict in the store. Returns the status."""
+def judge_window_task(name: str, span: Span) -> WindowVerdict:
+    """Judge one window and keep the verdict in the store."""
     with open_existing() as store:
         verdict = monitor(load_params(), Layout(name), store, span)
     announce(verdict)
     get_run_logger().info("%s %s: %s, %d rows", verdict.task, verdict.version, verdict.status, verdict.rows)
-    return verdict.status
+    return verdict
 
 
 @flow(name="backfill", flow_run_name="backfill-{task}", persist_result=False)
@@ -61,8 +61,7 @@ def judge_past(name: str, since: str | None, until: str | None, hours: float | N
     run = judge_window_task.with_options(
         retries=settings.retries, retry_delay_seconds=settings.retry_delay, timeout_seconds=settings.run_timeout
     )
-    for span in todo:
-        run(name, span)
+    show_backfill(name, [run(name, span) for span in todo])
     return len(todo)
 
 

@@ -13,6 +13,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_link_artifact
 from prefect.cache_policies import NO_CACHE
 
+from pipelines.artefacts import artefact_key
 from pipelines.command import run_flow
 from pipelines.flight import fly
 from pipelines.verdicts import announce, show_verdict
@@ -47,9 +48,8 @@ def draw_task(name: str, verdict: WindowVerdict) -> None:
     params, layout = load_params(), Layout(get_task(name).name)
     with open_existing() as store:
         drawn = draw_report(params, layout, store, verdict)
-    create_link_artifact(
-        drawn.page.resolve().as_uri(), key=f"window-{name}".replace("_", "-"), description=drawn.sample
-    )
+    link = drawn.page.resolve().as_uri()
+    create_link_artifact(link, key=artefact_key("window", name), description=drawn.sample)
     get_run_logger().info("%s; %s", drawn.page, drawn.sample)
 
 
@@ -62,12 +62,13 @@ def monitoring(task: str) -> Any:
 def watch(name: str) -> str:
     """The work itself, with the time-out and the retries of params.yaml."""
     settings = load_params().flows
-    run = judge_task.with_options(
-        retries=settings.retries, retry_delay_seconds=settings.retry_delay, timeout_seconds=settings.run_timeout
-    )
-    verdict = run(name)
+    options: dict[str, Any] = {
+        "retries": settings.retries, "retry_delay_seconds": settings.retry_delay,
+        "timeout_seconds": settings.run_timeout,
+    }  # fmt: skip
+    verdict = judge_task.with_options(**options)(name)
     if verdict.rows:
-        draw_task.with_options(timeout_seconds=settings.run_timeout)(name, verdict)
+        draw_task.with_options(**options)(name, verdict)
     return verdict.status
 
 

@@ -14,17 +14,18 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from pipelines.artefacts import artefact_key
 from pipelines.command import run_flow
 from pipelines.dvc_state import mend
 from pipelines.flight import fly
 from pipelines.guarded_run import run_guarded
 from pipelines.verdicts import emit_alerts
 from tideline.params import load_params
+from tideline.retraining_cli import IN_FLIGHT, UNTOLD
 
 # What `tideline retrain` says by its exit code; another one is a failure.
-OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", 6: "already running elsewhere",
-            7: "alert not delivered"}  # fmt: skip
-IN_FLIGHT, UNTOLD = 6, 7
+OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined",
+            IN_FLIGHT: "already running elsewhere", UNTOLD: "alert not delivered"}  # fmt: skip
 
 
 @task(name="retrain", task_run_name="retrain-{name}", cache_policy=NO_CACHE, persist_result=False)
@@ -66,8 +67,8 @@ def retrain(name: str, reason: str | None = None) -> str:
         get_run_logger().warning(mended)
     run = retrain_task.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
     outcome, said = run(name, settings.run_timeout, reason)
-    key = f"retraining-{name}".replace("_", "-")
-    create_markdown_artifact(f"{outcome}\n\n```\n{said}\n```", key=key, description=f"Retraining of {name}: {outcome}")
+    text, title = f"{outcome}\n\n```\n{said}\n```", f"Retraining of {name}: {outcome}"
+    create_markdown_artifact(text, key=artefact_key("retraining", name), description=title)
     get_run_logger().info("retraining of %s: %s", name, outcome)
     return outcome
 

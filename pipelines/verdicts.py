@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.events import emit_event
 
+from pipelines.artefacts import artefact_key
 from tideline.alerts import Sent
 from tideline.monitor import Check, WindowVerdict
-from tideline.monitor.show import describe_window
+from tideline.monitor.show import describe_time, describe_window
 
 ROWS = 20  # breaches that the table shows
 
@@ -18,8 +19,18 @@ ROWS = 20  # breaches that the table shows
 def show_verdict(verdict: WindowVerdict) -> None:
     """The verdict as an artefact of the run."""
     create_markdown_artifact(
-        describe_verdict(verdict), key=f"verdict-{verdict.task}".replace("_", "-"), description=f"{verdict.status}"
+        describe_verdict(verdict), key=artefact_key("verdict", verdict.task), description=verdict.status
     )
+
+
+def show_backfill(task: str, verdicts: Sequence[WindowVerdict]) -> None:
+    """A line for each window that was judged, as an artefact of the run."""
+    rows = [
+        {"first (UTC)": describe_time(v.first), "last (UTC)": describe_time(v.last), "rows": v.rows,
+         "verdict": v.status, "alarms": ", ".join(dict.fromkeys(check.subject for check in v.alarms))}
+        for v in verdicts
+    ]  # fmt: skip
+    create_table_artifact(rows, key=artefact_key("backfill", task), description=f"Past windows of {task}")
 
 
 def describe_verdict(verdict: WindowVerdict) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -58,6 +60,15 @@ def marked_processes(project: Project) -> list[psutil.Process]:
     return found
 
 
+def copy_built(built: Project, target: Path) -> Project:
+    """A copy of a built project that a test may change: its first version is champion, and its log is empty."""
+    shutil.copytree(built.path, target, symlinks=True, ignore=shutil.ignore_patterns("registry", "store", ".tideline"))
+    env = {name: value.replace(str(built.path), str(target)) for name, value in built.env.items()}
+    project = replace(built, path=target, env=env)
+    project.tideline("promote", "housing")
+    return project
+
+
 class Program:
     """`python -m MODULE` in the project; its lines as they come."""
 
@@ -96,6 +107,14 @@ class Program:
         self.process.kill()
         self.process.wait()
 
+    def kill_tree(self) -> None:
+        """kill -9 of it and of all that it started, in whatever session."""
+        children = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.kill_all()
+        for child in children:
+            if child.is_running():
+                child.kill()
+
     def kill_all(self) -> None:
         """kill -9 of it and of all that it started in its session."""
         if self.process.poll() is None:
@@ -121,6 +140,14 @@ class PrefectServer:
             self.port = int(probe.getsockname()[1])
         self.home, self.url = home, f"http://127.0.0.1:{self.port}/api"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, kind: str, body: dict[str, Any]) -> Any:
+        """What its API's filter for `kind` finds, such as `artifacts` or `events`."""
+        content = json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/{kind}/filter", content, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
 
     def start(self) -> None:
         """Return once it is healthy."""

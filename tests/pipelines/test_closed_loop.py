@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import yaml
 
 from tests.e2e.conftest import Project, set_params
-from tests.pipelines.real_flows import SCHEDULES, PrefectServer, Program
+from tests.pipelines.real_flows import SCHEDULES, PrefectServer, Program, copy_built
 from tests.retraining.replay import to_features
 from tests.serving.real_server import RealServer
 from tests.wait import wait_for
@@ -33,18 +30,15 @@ def own(built: Project, tmp_path: Path) -> Iterator[Project]:
     """A copy of the built project with a champion, a Prefect server, and schedules of seconds."""
     prefect = PrefectServer(tmp_path / "prefect")
     prefect.start()
-    target = tmp_path / "own"
-    shutil.copytree(built.path, target, symlinks=True, ignore=shutil.ignore_patterns("registry", "store", ".tideline"))
-    env = {name: value.replace(str(built.path), str(target)) for name, value in built.env.items()}
-    project = replace(built, path=target, env={**env, "PREFECT_API_URL": prefect.url})
-    params = yaml.safe_load((target / "params.yaml").read_text())
+    project = copy_built(built, tmp_path / "own")
+    project.env["PREFECT_API_URL"] = prefect.url
+    params = yaml.safe_load((project.path / "params.yaml").read_text())
     schedules = {**SCHEDULES, "monitoring": "every 15 seconds", "retraining": "every 20 seconds"}
     set_params(
         project,
         flows={**params["flows"], "schedules": schedules},
         monitoring={**params["monitoring"], "persist": 1},  # one window stands for the weeks that do not pass here
     )
-    project.tideline("promote", "housing")
     yield project
     prefect.kill()
 
@@ -77,11 +71,7 @@ def test_prices_fall_and_a_new_version_serves(own: Project) -> None:
         raise AssertionError(deployments.said[-6000:] if deployments else "no deployments") from error
     finally:
         if deployments is not None:
-            children = psutil.Process(deployments.process.pid).children(recursive=True)
-            deployments.kill_all()
-            for child in children:
-                if child.is_running():
-                    child.kill()
+            deployments.kill_tree()
     entries = read_ledger(layout.registry / "ledger.jsonl").entries
     promoted = [entry.version for entry in entries if entry.action == PROMOTED]
     assert promoted[0] == first and len(promoted) == 2

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -12,7 +10,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
 
@@ -48,11 +45,7 @@ def scheduled(built: Project, own: PrefectServer) -> Iterator[Project]:
 def ask_runs(server: PrefectServer) -> list[dict[str, Any]]:
     """All scheduled runs of the training flow that were due by now, the oldest first."""
     body = {"sort": "EXPECTED_START_TIME_ASC", "limit": 200, "flows": {"name": {"any_": ["training"]}}}
-    request = urllib.request.Request(
-        f"{server.url}/flow_runs/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        found: list[dict[str, Any]] = json.load(answer)
+    found: list[dict[str, Any]] = server.ask("flow_runs", body)
     return [run for run in found if run["auto_scheduled"] and read_time(run["expected_start_time"]) <= time.time()]
 
 
@@ -72,11 +65,7 @@ def test_schedule_runs_survives_kills_and_is_made_up_for_once(scheduled: Project
         # With a database library that Prefect cannot work with, no run would ever appear.
         wait_for(lambda: find(ask_runs(own), "COMPLETED"), 240)
         wait_for(lambda: find(ask_runs(own), "RUNNING"), 120)
-        children = psutil.Process(deployments.process.pid).children(recursive=True)
-        deployments.kill_all()
-        for child in children:
-            if child.is_running():
-                child.kill()
+        deployments.kill_tree()
         down = time.time()
         own.kill()
         time.sleep(3.5 * EVERY)
@@ -91,9 +80,8 @@ def test_schedule_runs_survives_kills_and_is_made_up_for_once(scheduled: Project
         begun = [r for r in missed if r["state_type"] not in ("CANCELLED", "SCHEDULED")]
         # None of them where one that fell due after the return was the first to begin: it does for all others.
         assert len(begun) <= 1, [(r["expected_start_time"], r["state_name"]) for r in missed]
-        after = [r for r in runs if read_time(r["expected_start_time"]) >= up and r["state_type"] == "COMPLETED"]
         made_up_for = [r for r in missed if r["state_name"] == "MadeUpFor"]
-        assert len(made_up_for) >= len(missed) - 1 and (begun or after)
+        assert len(made_up_for) >= len(missed) - 1
         assert find(runs, "CRASHED", until=down), "the killed run is still believed to be at work"
         assert "whose process is gone" in again.said
         spans = sorted(
@@ -101,13 +89,9 @@ def test_schedule_runs_survives_kills_and_is_made_up_for_once(scheduled: Project
         )
         assert all(end <= start for (_, end), (start, _) in pairwise(spans)), spans
     finally:
-        deployments.kill_all()
+        deployments.kill_tree()
         if again is not None:
-            children = psutil.Process(again.process.pid).children(recursive=True)
-            again.kill_all()
-            for child in children:
-                if child.is_running():
-                    child.kill()
+            again.kill_tree()
 
 
 def test_without_a_server_the_deployments_say_what_they_need(built: Project) -> None:

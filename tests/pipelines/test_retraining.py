@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.e2e.conftest import Project
-from tests.pipelines.real_flows import PrefectServer, Program
-from tests.pipelines.test_watching import ask
+from tests.pipelines.real_flows import PrefectServer, Program, copy_built
 from tests.retraining.replay import SECOND, log_rows
 from tests.wait import wait_for
 from tideline.catalog import get_task
@@ -30,13 +27,7 @@ NOW = time.time_ns() // 1000
 
 @pytest.fixture
 def own(built: Project, tmp_path: Path) -> Project:
-    """A copy of the built project, its first version promoted."""
-    target = tmp_path / "own"
-    shutil.copytree(built.path, target, symlinks=True, ignore=shutil.ignore_patterns("registry", "store", ".tideline"))
-    env = {name: value.replace(str(built.path), str(target)) for name, value in built.env.items()}
-    project = replace(built, path=target, env=env)
-    project.tideline("promote", "housing")
-    return project
+    return copy_built(built, tmp_path / "own")
 
 
 def log_labelled(project: Project, frame: pd.DataFrame, since: int, step: int) -> None:
@@ -45,7 +36,7 @@ def log_labelled(project: Project, frame: pd.DataFrame, since: int, step: int) -
 
 
 def count_alerts(server: PrefectServer, status: str, outcome: str) -> int:
-    found = ask(server, "events", {"filter": {"event": {"name": ["tideline.alert"]}}})["events"]
+    found = server.ask("events", {"filter": {"event": {"name": ["tideline.alert"]}}})["events"]
     return sum((e["payload"]["status"], e["payload"]["subjects"]) == (status, [outcome]) for e in found)
 
 
@@ -77,5 +68,5 @@ def test_flow_tells_of_bad_rows_and_makes_a_new_champion_of_good_ones(own: Proje
 
 def describe_artefact(server: PrefectServer) -> str:
     body = {"artifacts": {"key": {"any_": ["retraining-housing"]}}, "sort": "UPDATED_DESC", "limit": 1}
-    (artefact,) = ask(server, "artifacts", body)
+    (artefact,) = server.ask("artifacts", body)
     return str(artefact["description"])

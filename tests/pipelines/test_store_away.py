@@ -3,8 +3,6 @@ once when it is back."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sqlite3
 import sys
 import time
@@ -19,7 +17,7 @@ import yaml
 
 from tests.e2e.conftest import Project, set_params
 from tests.pipelines.logged import log_answers
-from tests.pipelines.real_flows import Program
+from tests.pipelines.real_flows import Program, copy_built
 from tests.predlog.postgres import PostgresServer
 from tests.wait import wait_for
 from tideline.layout import Layout
@@ -38,16 +36,11 @@ WRITTEN = ("registry", "data/housing/labelled", "data/housing/quarantine", "mode
 @pytest.fixture
 def project(built: Project, tmp_path: Path) -> Project:
     """A copy of the built project whose champion serves; one bad window is an alarm, and calls for a retraining."""
-    shutil.copytree(built.path, tmp_path / "project", symlinks=True)
-    path = tmp_path / "project"
-    for place in ("registry", "store"):
-        shutil.rmtree(path / place, ignore_errors=True)
-    copy = Project(path, {**built.env, "PYTHONPATH": f"{path / 'src'}{os.pathsep}{path}"})
+    copy = copy_built(built, tmp_path / "project")
     changes = {"monitoring": {"persist": 1}, "flows": {"retries": 1, "retry_delay": 0.1}}
     changes["retraining"] = {"labels": 100, "fresh_rows": 20, "history": HISTORY}
-    settings = yaml.safe_load((path / "params.yaml").read_text())
+    settings = yaml.safe_load((copy.path / "params.yaml").read_text())
     set_params(copy, **{section: {**settings[section], **keys} for section, keys in changes.items()})
-    copy.tideline("promote", "housing")
     return copy
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,14 +29,6 @@ def log_rows(store: Store, root: Path, start: int) -> None:
     """The champion's answers to test rows, one a second."""
     frame = pd.read_parquet(Layout("housing", root).split / "test.parquet").sample(ROWS, random_state=start % 1000)
     log_answers(store, root, frame, start)
-
-
-def ask(server: PrefectServer, kind: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(
-        f"{server.url}/{kind}/filter", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 @pytest.fixture
@@ -66,14 +57,42 @@ def test_monitoring_and_backfill_over_a_real_log(built: Project, server: Prefect
     idle = Program(built, *command)
     assert idle.wait() == 0 and "0 of " in idle.said, idle.said
     assert len(store.list_verdicts("housing")) == 3
+    judged = [row["rows"] for row in read_table(server, "backfill-housing")]
+    assert judged in ([ROWS], [ROWS, ROWS])  # what the killed run had left
 
     watch = Program(built, "pipelines.monitoring", "housing")
     assert watch.wait() == 0, watch.said
     last = store.list_verdicts("housing")[0]
     assert last.rows >= 2 * ROWS
-    (artefact,) = ask(server, "artifacts", {"artifacts": {"key": {"any_": ["verdict-housing"]}}, "limit": 1})
+    (artefact,) = server.ask("artifacts", {"artifacts": {"key": {"any_": ["verdict-housing"]}}, "limit": 1})
     assert last.version in artefact["data"] and artefact["description"] == last.status
     wanted = {"filter": {"event": {"name": [f"tideline.verdict.{last.status}"]}}}
-    wait_for(lambda: ask(server, "events", wanted)["events"], 60)
-    event = ask(server, "events", wanted)["events"][0]
+    wait_for(lambda: server.ask("events", wanted)["events"], 60)
+    event = server.ask("events", wanted)["events"][0]
     assert event["resource"]["prefect.resource.id"] == "tideline.task.housing"
+
+
+def test_training_leaves_what_a_person_looks_for_and_works_side_by_side(built: Project, server: PrefectServer) -> None:
+    """Of the run that built the project, with two workers."""
+    stages = {row["stage"]: row["outcome"] for row in read_table(server, "stages-housing")}
+    assert {"split@housing", "train@housing-linear", "bundle@housing"} <= stages.keys()
+    assert set(stages.values()) <= {"ran", "up to date"}
+    keys = {"any_": ["leaderboard-housing", "report-housing"]}
+    texts = {found["key"]: found["data"] for found in server.ask("artifacts/latest", {"artifacts": {"key": keys}})}
+    winner = json.loads((Layout("housing", built.path).selection / "selection.json").read_text())["winner"]
+    assert f"| **{winner}** |" in texts["leaderboard-housing"]
+    assert (Layout("housing", built.path).reports / "report.html").as_uri() in texts["report-housing"]
+    body = {"flows": {"name": {"any_": ["training"]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 200}
+    spans = [
+        (run["start_time"], run["end_time"])
+        for run in server.ask("task_runs", body)
+        if run["name"].startswith("train@housing-") and run["end_time"]
+    ]
+    assert any(a != b and a[0] < b[1] and b[0] < a[1] for a in spans for b in spans), spans
+
+
+def read_table(server: PrefectServer, key: str) -> list[dict[str, Any]]:
+    """The rows of a table that is an artefact, in its first version."""
+    body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_ASC", "limit": 50}
+    tables: list[list[dict[str, Any]]] = [json.loads(found["data"]) for found in server.ask("artifacts", body)]
+    return next(table for table in tables if table)

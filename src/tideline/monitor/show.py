@@ -19,7 +19,7 @@ def describe_window(verdict: WindowVerdict) -> str:
     """Headline, what is breached, each subject's largest effect, errors, and what could not be judged."""
     lines = [
         f"{verdict.task} {verdict.version}: {_WORDS[verdict.status]}",
-        f"  {verdict.rows:,} rows, {_date(verdict.first)} to {_date(verdict.last)} UTC; "
+        f"  {verdict.rows:,} rows, {describe_time(verdict.first)} to {describe_time(verdict.last)} UTC; "
         f"{len(verdict.checks)} checks, alpha {verdict.alpha:g} (Holm), alarms after {verdict.persist} windows",
     ]
     if verdict.breaches:
@@ -38,7 +38,8 @@ def describe_history(verdicts: Iterable[WindowVerdict]) -> str:
     lines = []
     for v in verdicts:
         found = ", ".join(dict.fromkeys(f"{c.subject} ({c.test})" for c in v.breaches)) or "nothing"
-        lines.append(f"{_date(v.first)} to {_date(v.last)}  {v.version}  {v.rows:>8,} rows  {v.status:9}  {found}")
+        span = f"{describe_time(v.first)} to {describe_time(v.last)}"
+        lines.append(f"{span}  {v.version}  {v.rows:>8,} rows  {v.status:9}  {found}")
     return "\n".join(lines) or "no verdict is stored yet; `tideline monitor TASK` makes one"
 
 
@@ -86,5 +87,6 @@ def _errors(verdict: WindowVerdict) -> list[str]:
     return lines
 
 
-def _date(moment: int | None) -> str:
+def describe_time(moment: int | None) -> str:
+    """µs since 1970-01-01 as a date and time in UTC, "-" for None."""
     return "-" if moment is None else datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")

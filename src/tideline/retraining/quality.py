@@ -6,7 +6,6 @@ A window that is far from training, but sound, is for the monitor and the gate; 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from tideline.contracts import Column, Task
 from tideline.labelled import TIME
 from tideline.monitor.records import Check, WindowVerdict
+from tideline.monitor.show import describe_time
 from tideline.rules import derive_checks, write_value
 
 if TYPE_CHECKING:
@@ -151,15 +151,11 @@ def _saw_any(verdict: WindowVerdict, times: NDArray[np.int64]) -> bool:
 
 def _describe_alarms(alarms: list[tuple[Check, WindowVerdict]]) -> str:
     check, verdict = max(alarms, key=lambda alarm: alarm[0].effect)
-    first, last = (
-        datetime.fromtimestamp(time / 1e6, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        for time in (verdict.first or 0, verdict.last or 0)
-    )
     remark = f" ({check.remark})" if check.remark else ""
     worst = f", the worst of {len(alarms):,} windows" if len(alarms) > 1 else ""
     return (
         f"the monitor's alarm on column {check.subject!r}: {check.test} {check.effect:.3g}, from {check.threshold:.3g} "
-        f"on it is one{remark}; {first} to {last} UTC{worst}"
+        f"on it is one{remark}; {describe_time(verdict.first)} to {describe_time(verdict.last)} UTC{worst}"
     )
 
 
