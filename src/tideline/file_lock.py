@@ -18,9 +18,8 @@ class LockHeldError(TidelineError):
     """Another process holds the lock; `holder` is its number, or "unknown"."""
 
     def __init__(self, path: Path, holder: str, patience: float) -> None:
-        since = f"has been held for more than {patience:.0f} s" if patience else "is held"
-        held = f"{since} by process {holder}"
-        super().__init__(f"{path} {held}; wait until it has ended, or stop it")
+        waited = f", still after {patience:.0f} s" if patience >= 1 else ""
+        super().__init__(f"{path} is held by process {holder}{waited}; wait until it has ended, or stop it")
         self.holder = holder
 
 
