@@ -25,18 +25,38 @@ def check_ports(ports: Mapping[str, int]) -> None:
 
 def find_holder(port: int) -> str:
     """The process that listens on a port, in words."""
+    found = _list_listeners(port)
+    return _describe(found[0]) if found else "a process of another user"
+
+
+def find_stranger(port: int, parent: int) -> str:
+    """A process that listens on a port and does not come of process `parent`, in words; empty if there is none, or if
+    the system does not tell."""
     try:
-        found = [c for c in psutil.net_connections(kind="tcp") if c.status == psutil.CONN_LISTEN]
+        process = psutil.Process(parent)
+        own = {parent, *(child.pid for child in process.children(recursive=True))}
+    except psutil.NoSuchProcess:
+        own = {parent}
+    return next((_describe(pid) for pid in _list_listeners(port) if pid not in own), "")
+
+
+def _list_listeners(port: int) -> list[int | None]:
+    """Processes that listen on a port; None is one of another user."""
+    try:
+        found = psutil.net_connections(kind="tcp")
     except psutil.AccessDenied:  # macOS shows only root who listens
-        found = []
-    for connection in found:
-        if connection.laddr.port == port and connection.pid is not None:
-            try:
-                process = psutil.Process(connection.pid)
-                return f"process {process.pid}: {' '.join(process.cmdline())[:160] or process.name()}"
-            except psutil.Error:
-                return f"process {connection.pid}"
-    return "a process of another user"
+        return []
+    return [c.pid for c in found if c.status == psutil.CONN_LISTEN and c.laddr.port == port]
+
+
+def _describe(pid: int | None) -> str:
+    if pid is None:
+        return "a process of another user"
+    try:
+        process = psutil.Process(pid)
+        return f"process {pid}: {' '.join(process.cmdline())[:160] or process.name()}"
+    except psutil.Error:
+        return f"process {pid}"
 
 
 def _is_free(port: int) -> bool:

@@ -32,7 +32,8 @@ Probe = Callable[[float], str]
 
 @dataclass(frozen=True)
 class Service:
-    """One process. url: where a person looks at it; empty if there is nothing to see. needs: names of services that
+    """One process. url: where a person looks at it; empty if there is nothing to see. port: the one that it listens on,
+    if it does. needs: names of services that
     have to be ready before it starts. grace: seconds it is given to end. every: seconds between looks at a ready
     one."""
 
@@ -41,6 +42,7 @@ class Service:
     command: Sequence[str]
     probe: Probe
     url: str = ""
+    port: int | None = None
     links: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
@@ -63,7 +65,8 @@ def list_services(
         Service(
             "prefect", "Prefect: flow runs and schedules",
             _python("prefect", "server", "start", "--host", HOST, "--port", str(ports["prefect"])),
-            probe=lambda started: _ask(ports["prefect"], "/api/health"), url=prefect, environment=flows,
+            probe=lambda started: _ask(ports["prefect"], "/api/health"), url=prefect, port=ports["prefect"],
+            environment=flows,
         ),
         Service(
             "deployments", "Deployments: what starts flows on schedule", _python("pipelines.deployments", *chosen),
@@ -78,7 +81,7 @@ def list_services(
             Service(
                 name, f"Prediction service of {task}",
                 _python("serving", "--task", task, "--host", HOST, "--port", str(ports[name])),
-                probe=ask_http(ports[name], "/readyz"), url=url,
+                probe=ask_http(ports[name], "/readyz"), url=url, port=ports[name],
                 links={"API": f"{url}/docs", "metrics": f"{url}/metrics"}, environment={"TIDELINE_HOME": str(root)},
             )
         )  # fmt: skip
@@ -88,7 +91,7 @@ def list_services(
             "evidently", "Evidently: drift reports over time",
             _python("evidently.cli", "ui", "--workspace", str(workspace), "--host", HOST, "--port",
                     str(ports["evidently"])),
-            probe=ask_http(ports["evidently"], "/api/projects"), url=_url(ports["evidently"]),
+            probe=ask_http(ports["evidently"], "/api/projects"), url=_url(ports["evidently"]), port=ports["evidently"],
         )
     )  # fmt: skip
     return found

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pipelines.platform import guard
 from pipelines.platform.lock import FOLDER
+from pipelines.platform.ports import find_stranger
 from pipelines.platform.services import COMMON, Service
 
 State = Literal["waiting", "starting", "ready", "failing", "down", "stopped"]
@@ -89,7 +90,7 @@ class Keeper:
         began, started, told = time.monotonic(), time.time(), False
         self._set("starting", "", process.pid)
         while process.poll() is None and not self._stopping.is_set():
-            wrong = self._look(started)
+            wrong = self._look(started, process.pid)
             state = self.condition.state
             if process.poll() is not None:
                 break
@@ -113,10 +114,16 @@ class Keeper:
         process.stdin.close()  # which tells the guard to stop
         return process.wait()
 
-    def _look(self, started: float) -> str:
-        """What is wrong with the service; a look that fails is a thing to be seen, and no reason to leave it alone."""
+    def _look(self, started: float, pid: int) -> str:
+        """What is wrong with the service; a look that fails is a thing to be seen, and no reason to leave it alone.
+
+        What answers on its port while it starts may be somebody else, who took the port first."""
         try:
-            return self.service.probe(started)
+            wrong = self.service.probe(started)
+            if wrong or self.service.port is None or self.condition.state != "starting":
+                return wrong
+            stranger = find_stranger(self.service.port, pid)
+            return f"port {self.service.port} is held by {stranger}" if stranger else ""
         except Exception as error:
             return f"cannot be asked: {error!r}"
 

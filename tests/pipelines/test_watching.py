@@ -92,7 +92,7 @@ def test_training_leaves_what_a_person_looks_for_and_works_side_by_side(built: P
 
 
 def read_table(server: PrefectServer, key: str) -> list[dict[str, Any]]:
-    """The rows of a table that is an artefact, in its first version."""
-    body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_ASC", "limit": 50}
+    """The rows of a table that is an artefact, in its first version that has any."""
+    body = {"artifacts": {"key": {"any_": [key]}}, "sort": "CREATED_DESC", "limit": 50}
     tables: list[list[dict[str, Any]]] = [json.loads(found["data"]) for found in server.ask("artifacts", body)]
-    return next(table for table in tables if table)
+    return [table for table in tables if table][-1]

@@ -30,7 +30,7 @@ def make_service(name: str, port: int, needs: tuple[str, ...] = ()) -> Service:
     probe: Probe = ask_http(port, "/")
     url = f"http://127.0.0.1:{port}"
     command = (sys.executable, "-c", LISTEN, str(port))
-    return Service(name, name.title(), command, probe, url, needs=needs, grace=5.0)
+    return Service(name, name.title(), command, probe, url, port, needs=needs, grace=5.0)
 
 
 def main() -> None:

@@ -8,13 +8,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 
 import psutil
 import pytest
 
 from pipelines.platform.lock import FOLDER, hold_platform, stop_platform
-from pipelines.platform.services import Service
+from pipelines.platform.services import Service, ask_http
 from pipelines.platform.supervisor import Supervisor
 from tests.platform.small_services import make_service
 from tests.serving.real_server import ROOT, clean_environment, free_port
@@ -137,6 +138,26 @@ def test_what_ends_is_started_again_later_and_later_and_says_why(tmp_path: Path)
         finally:
             supervisor.stop()
     assert [keeper.condition.state for keeper in supervisor.keepers] == ["stopped", "stopped"]
+
+
+def test_a_stranger_who_answers_on_its_port_does_not_make_it_ready(tmp_path: Path) -> None:
+    said: list[str] = []
+    with hold_platform(tmp_path, "") as lock, HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as stranger:
+        threading.Thread(target=stranger.serve_forever, daemon=True).start()
+        port = stranger.server_address[1]
+        command = (sys.executable, "-c", "import time; time.sleep(600)")
+        service = Service("s", "S", command, ask_http(port, "/"), port=port)
+        supervisor = Supervisor([service], tmp_path, lock, said.append)
+        supervisor.start()
+        try:
+            keeper = supervisor.keepers[0]
+            held = f"port {port} is held by process {psutil.Process().pid}: "
+            wait_for(lambda: keeper.condition.reason.startswith(held))
+            assert keeper.condition.state == "starting" and not supervisor.is_ready
+        finally:
+            supervisor.stop()
+            stranger.shutdown()
+    assert not any("ready after" in line for line in said)
 
 
 @pytest.mark.slow
