@@ -16,6 +16,7 @@ import yaml
 
 from serving.settings import Settings
 from tests.serving.real_server import ROOT
+from tideline import catalog
 
 INFRA = ROOT / "infra"
 DOCKERFILES = sorted(INFRA.glob("*.Dockerfile"))
@@ -104,6 +105,13 @@ def test_a_missing_secret_is_an_error_and_none_is_written_down() -> None:
     }  # fmt: skip
     assert all(rest.startswith(":?") and len(rest) > 10 for _, rest in used)
     assert "/infra/.env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_flows_know_where_alerts_go() -> None:
+    variables = {spec.variable for spec in map(catalog.get_channel, catalog.names("channels")) if spec.variable}
+    assert len(variables) >= 2
+    for variable in variables:
+        assert SERVICES["deployments"]["environment"][variable] == f"${{{variable}:-}}"
 
 
 def test_ports_agree() -> None:

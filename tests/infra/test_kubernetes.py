@@ -12,12 +12,15 @@ import yaml
 
 from serving.settings import Settings
 from tests.serving.real_server import ROOT
+from tideline import catalog
+from tideline.contracts import TidelineError
 
 FOLDER = ROOT / "infra" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 OBJECTS: list[dict[str, Any]] = [
     found for name in KUSTOMIZATION["resources"] for found in yaml.safe_load_all((FOLDER / name).read_text())
 ]
+ALERT_ADDRESSES = {spec.variable for spec in map(catalog.get_channel, catalog.names("channels")) if spec.variable}
 
 
 def find(kind: str, name: str = "") -> dict[str, Any]:
@@ -60,7 +63,7 @@ def test_pods_run_as_nobody_special_within_limits(name: str, pod: dict[str, Any]
     assert spec["securityContext"]["runAsNonRoot"] and spec["securityContext"]["runAsUser"] == 10001
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert spec["serviceAccountName"] == find("ServiceAccount")["metadata"]["name"]
-    assert spec["automountServiceAccountToken"] is False
+    assert spec["automountServiceAccountToken"] is False and spec["enableServiceLinks"] is False
     volumes = {volume["name"] for volume in spec["volumes"]}
     for container in spec["containers"]:
         security = container["securityContext"]
@@ -122,5 +125,21 @@ def test_secrets_are_referred_to_by_the_names_of_the_example() -> None:
     assert {"secretRef": {"name": name}} in container["envFrom"]
     (monitor,) = dict(pods())["tideline-monitor"]["spec"]["containers"]
     refs = [e["valueFrom"]["secretKeyRef"] for e in monitor["env"] if "secretKeyRef" in e["valueFrom"]]
-    assert refs == [{"name": name, "key": "TIDELINE_STORE_URL"}] and refs[0]["key"] in example["stringData"]
+    assert {ref["name"] for ref in refs} == {name} and {ref["key"] for ref in refs} == example["stringData"].keys()
+    assert {ref["key"]: ref.get("optional", False) for ref in refs} == {
+        "TIDELINE_STORE_URL": False, **dict.fromkeys(ALERT_ADDRESSES, True),
+    }  # fmt: skip
     assert example["metadata"]["namespace"] == KUSTOMIZATION["namespace"] == find("Namespace")["metadata"]["name"]
+
+
+def test_service_links_would_be_settings_that_the_server_does_not_know() -> None:
+    linked = f"{find('Service')['metadata']['name']}-service-host".replace("-", "_").upper()
+    with pytest.raises(TidelineError, match=linked):
+        Settings.from_environment({**find("ConfigMap")["data"], linked: "10.0.0.1"})
+
+
+def test_alerts_may_leave_from_where_they_are_told() -> None:
+    labels = dict(pods())["tideline-monitor"]["metadata"]["labels"]
+    policy = find("NetworkPolicy", "tideline-alerts")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= labels.items()
+    assert policy["egress"][0]["ports"] == [{"protocol": "TCP", "port": 443}]
