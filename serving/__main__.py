@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from serving.checks import check_settings
+from serving.memory_folder import open_memory_folder
 from serving.settings import ROOT, Settings
 from tideline.contracts import TidelineError
 
@@ -40,13 +41,13 @@ def build_command(settings: Settings) -> list[str]:
 
 
 def build_environment(settings: Settings) -> dict[str, str]:
-    """This process's environment with the settings, no telemetry, and an own BentoML home for each port.
+    """This process's environment with the settings, no telemetry, and a BentoML home of its own, if possible in memory.
 
     BentoML empties the folder of metrics there whenever a server starts, so two servers must not share it.
     """
     environment = {**os.environ, **settings.to_environment(), "DO_NOT_TRACK": "1", "BENTOML_DO_NOT_TRACK": "True"}
     if "BENTOML_HOME" not in environment:
-        home = settings.home / ".tideline" / "bentoml" / str(settings.port)
+        home = open_memory_folder() or settings.home / ".tideline" / "bentoml" / str(settings.port)
         home.mkdir(parents=True, exist_ok=True)
         environment["BENTOML_HOME"] = str(home)
     return environment

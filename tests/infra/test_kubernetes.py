@@ -10,6 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from serving.memory_folder import MEMORY
 from serving.settings import Settings
 from tests.serving.real_server import ROOT
 from tideline import catalog
@@ -115,7 +116,7 @@ def test_probes_ports_and_settings_agree() -> None:
     assert spec["terminationGracePeriodSeconds"] > 5 + read.timeout + 1
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert {str(read.home), str(read.journal_folder)} <= mounts
-    assert settings["BENTOML_HOME"].startswith("/tmp/") and "/tmp" in mounts
+    assert settings["BENTOML_HOME"].startswith(f"{MEMORY}/") and "/tmp" in mounts
 
 
 def test_secrets_are_referred_to_by_the_names_of_the_example() -> None:

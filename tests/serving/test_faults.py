@@ -29,9 +29,10 @@ def serve(bundle: Bundle, home: Path, journal: str = "off", **variables: str) ->
     return RealServer(["--bundle", str(bundle.path)], home, **settings)
 
 
-def pids_of_gauges(home: Path) -> set[str]:
+def pids_of_gauges(server: RealServer) -> set[str]:
     """Workers whose gauges count."""
-    files = home.glob(".tideline/bentoml/*/prometheus_multiproc_dir/gauge_live*.db")
+    home = Path(psutil.Process(server.process.pid).environ()["BENTOML_HOME"])
+    files = home.glob("prometheus_multiproc_dir/gauge_live*.db")
     return {path.stem.rpartition("_")[2] for path in files}
 
 
@@ -97,7 +98,7 @@ def test_a_worker_is_killed_under_load(regression_bundle: Bundle, tmp_path: Path
             seen = len(hammer.answered)
             wait_for(lambda: len(hammer.answered) > seen + 200)
             wait_for_labels(hammer)
-        wait_for(lambda: pids_of_gauges(tmp_path) == {str(w.pid) for w in workers_of(server)})
+        wait_for(lambda: pids_of_gauges(server) == {str(w.pid) for w in workers_of(server)})
         assert {told.status for told in hammer.told} == {200}
         assert hammer.broken  # the connections of those that were killed
     check_log(store_url(tmp_path, {}), hammer, lost=2)
@@ -193,13 +194,10 @@ def test_postgresql_does_not_answer(
 def test_the_disk_is_full(regression_bundle: Bundle, tmp_path: Path, journal: str) -> None:
     with small_disk(tmp_path / "small", "8m") as disk:
         url = f"sqlite:///{disk}/predictions.db"
-        ballast = disk / "ballast"
         with serve(regression_bundle, tmp_path, journal, TIDELINE_STORE_URL=url) as server:
             with Hammer(server.port) as hammer:
                 wait_for(lambda: len(hammer.answered) > 100)
-                with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
-                    while True:
-                        file.write(b"x" * 4096)
+                ballast = fill(disk)
                 if journal == "off":
                     wait_for(lambda: hammer.told[-1].status == 503)
                 else:
@@ -213,6 +211,41 @@ def test_the_disk_is_full(regression_bundle: Bundle, tmp_path: Path, journal: st
             assert not hammer.broken
             assert "Traceback" not in server.log
         check_log(url, hammer, lost=2)
+
+
+def fill(disk: Path) -> Path:
+    """Write until nothing more fits; the file that takes the room."""
+    ballast = disk / "ballast"
+    with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return ballast
+
+
+def test_all_of_the_servers_folder_is_on_a_full_disk_and_a_worker_starts_there(
+    regression_bundle: Bundle, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "small", "8m") as disk:
+        with serve(regression_bundle, disk) as server:
+            with Hammer(server.port) as hammer:
+                wait_for(lambda: len(hammer.answered) > 100)
+                ballast = fill(disk)
+                wait_for(lambda: hammer.told[-1].status == 503)
+                seen = len(hammer.told)
+                assert server.client.get("/metrics").status_code == 200
+                wait_for(lambda: len(hammer.told) > seen + 300)
+                assert not hammer.broken
+                assert 503 in statuses_since(hammer, seen)  # the store's own files may still have room for some
+                assert server.client.get("/livez").status_code == 200
+                (worker,) = workers_of(server)
+                worker.kill()
+                wait_for(lambda: [w for w in workers_of(server) if w.pid != worker.pid])
+                seen = len(hammer.told)
+                wait_for(lambda: len(hammer.told) > seen + 300, 60)
+                ballast.unlink()
+                wait_for(lambda: server.client.get("/readyz").status_code == 200 and hammer.told[-1].status == 200)
+            assert "Traceback" not in server.log
+        check_log(store_url(disk, {}), hammer, lost=3)
 
 
 def test_what_waits_is_written_when_the_server_stops(regression_bundle: Bundle, tmp_path: Path) -> None:
