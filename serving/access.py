@@ -53,6 +53,8 @@ class Access:
                 raise _unauthorized("an admin's key is needed: `tideline keys add NAME --scope admin` makes one")
             if self._is_open or _is_loopback(scope):
                 return ""
+            if self._own and hash_key(_find_key(scope)) == self._own.hash:  # it asks itself where it listens
+                return self._own.name
             message = "no key was made yet, so only this machine is answered: `tideline keys add NAME` makes one"
             raise _unauthorized(message)
         presented = _find_key(scope)
@@ -110,9 +112,11 @@ def _find_key(scope: Scope) -> bytes:
 
 
 def _is_loopback(scope: Scope) -> bool:
-    """Judged by the address that was reached: the one it came from may be a proxy's."""
+    """Judged by the address that was reached: the one it came from may be a proxy's. Without one it is not."""
     server = scope.get("server")
-    return server is None or server[1] is None or _is_loopback_address(server[0])  # without a port: a Unix socket
+    if server is None:
+        return False
+    return server[1] is None or _is_loopback_address(server[0])  # without a port: a Unix socket
 
 
 @lru_cache(maxsize=64)

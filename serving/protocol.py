@@ -103,8 +103,15 @@ class WholeProtocol(HttpToolsProtocol):
         self._release()
         cycle = WholeRequest(self._body, self.parser.should_keep_alive())
         self.cycle = cycle  # type: ignore[assignment]
-        path = self.url.decode("latin-1")
-        scope = {"type": "http", "method": "POST", "path": path, "raw_path": self.url, "headers": self.headers}
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": self.url.decode("latin-1"),
+            "raw_path": self.url,
+            "headers": self.headers,
+            "server": self.server,
+            "client": self.client,
+        }
         task = self.loop.create_task(self._answer(cycle, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

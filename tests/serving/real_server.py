@@ -36,12 +36,16 @@ def free_port() -> int:
 
 
 class RealServer:
-    """`python -m serving` (or another command) for as long as a `with` block lasts."""
+    """`python -m serving` (or another command) for as long as a `with` block lasts.
+
+    It is asked where it listens, TIDELINE_SERVING_HOST, or over the loopback.
+    """
 
     def __init__(self, arguments: list[str], home: Path, command: list[str] | None = None, **variables: str) -> None:
         self.home = home
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        host = variables.get("TIDELINE_SERVING_HOST", "0.0.0.0")
+        self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
         start = command or [sys.executable, "-m", "serving"]
         self.command = [*start, *arguments, "--port", str(self.port)]
         self.environment = clean_environment(home, **variables)

@@ -23,7 +23,9 @@ from tideline.watch import FileWatch
 OUTSIDE, INSIDE = ("192.0.2.7", 3000), ("127.0.0.1", 3000)
 
 
-def request(key: str = "", server: tuple[str, int] = OUTSIDE, header: bytes = b"authorization") -> dict[str, Any]:
+def request(
+    key: str = "", server: tuple[str, int | None] = OUTSIDE, header: bytes = b"authorization"
+) -> dict[str, Any]:
     value = key.encode() if header == b"x-api-key" else b"Bearer " + key.encode()
     return {"server": server, "headers": [(header, value)] if key else []}
 
@@ -42,7 +44,16 @@ def test_without_a_key_only_this_machine_is_answered(tmp_path: Path) -> None:
     for address in ("192.0.2.7", "::ffff:192.0.2.7", "10.0.0.1", "fe80::1", "example"):
         status, message = refuse(access, request(server=(address, 3000)))
         assert status == 401 and "tideline keys add" in message
+    assert access.admit(request(server=("/run/tideline.sock", None)), "predict") == ""
+    for nowhere in ({"headers": []}, {"headers": [], "server": None}):
+        assert refuse(access, nowhere)[0] == 401
     assert Access(watch, True, 1).admit(request(), "predict") == ""
+
+
+def test_without_a_key_the_server_may_ask_itself_where_it_listens(tmp_path: Path) -> None:
+    access = Access(FileWatch(tmp_path / "keys.json"), False, 1, token="own")
+    assert access.admit(request("own"), "predict") == "(this server)"
+    assert refuse(access, request("other"))[0] == 401
 
 
 def test_keys_open_their_scopes_until_they_are_revoked(tmp_path: Path) -> None:

@@ -185,9 +185,11 @@ class Slow:
     def __init__(self) -> None:
         self.begun = self.gone = 0
         self.observed: list[str] = []
+        self.scopes: list[Scope] = []
 
     async def respond(self, scope: Scope, receive: Receive, arrived: float) -> tuple[str, Answer]:
         self.begun += 1
+        self.scopes.append(scope)
         body = (await receive())["body"]
         await asyncio.sleep(float(body))
         if scope["path"] == "/until-gone":
@@ -274,3 +276,10 @@ def test_a_header_that_would_be_two_is_never_sent() -> None:
         with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as other:
             assert ask(other, 0.0) == b"0.0"
         assert slow.observed == ["/wait"]
+
+
+def test_who_is_asked_knows_which_address_was_reached_and_from_where() -> None:
+    with run_slow() as (port, _, slow), contextlib.closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        assert ask(connection, 0.0) == b"0.0"
+        client = connection.sock.getsockname()
+    assert [(scope["server"], scope["client"]) for scope in slow.scopes] == [(("127.0.0.1", port), client)]
