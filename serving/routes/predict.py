@@ -49,7 +49,7 @@ def _read_columns(live: LiveModel, media: str, body: bytes) -> Sequence[Row]:
     )
 
     columns, limit = live.decoder.columns, live.decoder.max_rows
-    given = read_arrow(body, columns, limit) if media == ARROW else read_csv(body, columns)
+    given = (read_arrow if media == ARROW else read_csv)(body, columns, limit)
     return live.take_columns(given, PLACES)
 
 
