@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import math
 from functools import lru_cache
 from time import monotonic
@@ -15,6 +16,8 @@ from tideline.keys import Key, hash_key, keys_file, read_keys
 from tideline.keys import Scope as KeyScope
 from tideline.watch import FileWatch
 
+logger = logging.getLogger("bentoml.tideline")
+
 
 def find_keys(settings: Settings) -> FileWatch:
     """The file of keys that the settings name."""
@@ -24,8 +27,8 @@ def find_keys(settings: Settings) -> FileWatch:
 class Access:
     """Admits requests. Without a key ever made, those that come over the loopback, or all if `is_open`.
 
-    A rate is shared by `workers` processes: each grants its part. `token` is the server's own key. Raises TidelineError
-    for a broken file of keys.
+    A rate is shared by `workers` processes: each grants its part. `token` is the server's own key. Begun with a file of
+    keys that is broken or lost, it lets nobody in until the file is back.
     """
 
     def __init__(self, watch: FileWatch, is_open: bool, workers: int, token: str = "") -> None:
@@ -33,8 +36,13 @@ class Access:
         self._own = Key("(this server)", hash_key(token.encode()), ("predict",), "") if token else None
         self._buckets: dict[str, _Bucket] = {}
         self._keys: dict[str, Key] | None = None
+        self._is_lost = False
         self._watch.has_changed()
-        self._load()
+        try:
+            self._load()
+        except TidelineError as error:  # a worker that is started again while others go on with the keys they have
+            self._keys, self._is_lost = {}, True
+            logger.error("no key is known: %s", error)
 
     def follow(self) -> None:
         """Take over keys that were made or revoked.
@@ -42,7 +50,7 @@ class Access:
         Raises TidelineError if the file is broken or lost; the old keys stay.
         """
         if self._watch.has_changed():
-            if self._keys is not None and not self._watch.file.exists():
+            if self._keys is not None and not self._is_lost and not self._watch.file.exists():
                 raise TidelineError(f"{self._watch.file} is gone; the keys that it held are still taken")
             self._load()
 
@@ -62,6 +70,9 @@ class Access:
             raise _unauthorized("a key is needed")
         hashed = hash_key(presented)
         key = self._own if self._own and hashed == self._own.hash else self._keys.get(hashed)
+        if key is None and self._is_lost:
+            message = "the server's keys are damaged or lost, so nobody is let in; its log says how to restore them"
+            raise Refusal(503, "header authorization", message, None, {"retry-after": "10"})
         if key is None:
             raise _unauthorized("the key is not known, or was revoked")
         if wanted not in key.scopes and "admin" not in key.scopes:
@@ -82,6 +93,7 @@ class Access:
     def _load(self) -> None:
         keys = read_keys(self._watch.file)
         self._keys = None if keys is None else {key.hash: key for key in keys if key.revoked is None}
+        self._is_lost = False
 
 
 class _Bucket:

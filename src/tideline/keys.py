@@ -45,10 +45,16 @@ def hash_key(key: bytes) -> str:
 
 
 def read_keys(file: Path) -> list[Key] | None:
-    """All keys ever made, the revoked ones, too; None if there never was one. Raises TidelineError if it is broken."""
+    """All keys ever made, the revoked ones, too; None if there never was one.
+
+    Raises TidelineError if the file is broken, or gone although keys were made.
+    """
     try:
         return msgspec.json.decode(file.read_bytes(), type=list[Key])
     except FileNotFoundError:
+        if (made := _made_mark(file)).exists():
+            way_out = f"restore it from a backup, or remove {made} to begin anew without keys"
+            raise TidelineError(f"{file} is gone, and with it the keys that were made; {way_out}") from None
         return None
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise TidelineError(f"the keys in {file} cannot be read: {error}; restore the file from a backup") from error
@@ -94,6 +100,14 @@ def _writing(file: Path) -> Iterator[list[Key]]:
             written.flush()
             os.fsync(written.fileno())
         temporary.replace(file)
+        made = _made_mark(file)
+        if not made.exists():
+            made.write_text(f"Keys were made: without {file.name} nobody is let in.\n")
+
+
+def _made_mark(file: Path) -> Path:
+    """A file that says that there was a first key: without keys a server is open, and a lost file must not open it."""
+    return file.with_name(f".{file.name}.made")
 
 
 def _open_private(path: str, flags: int) -> int:

@@ -57,7 +57,7 @@ class RealServer:
             self.command, env=self.environment, cwd=tempfile.gettempdir(), stdout=self._log, stderr=subprocess.STDOUT
         )
         end = time.monotonic() + 60
-        while not self._is_ready():
+        while not self.is_ready():
             if self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
                 raise AssertionError(f"the server did not become ready:\n{self.log}")
@@ -92,7 +92,8 @@ class RealServer:
         """POST /predict."""
         return self.client.post("/predict", json={"rows": rows})
 
-    def _is_ready(self) -> bool:
+    def is_ready(self) -> bool:
+        """Whether it answers, and can predict."""
         try:
             return bool(self.client.get("/readyz").status_code == 200)
         except httpx.TransportError:

@@ -12,7 +12,7 @@ import pytest
 
 from serving.access import Access
 from serving.errors import Refusal
-from tests.serving.real_server import RealServer, clean_environment
+from tests.serving.real_server import RealServer, clean_environment, workers_of
 from tests.serving.small_bundle import ROW
 from tests.wait import wait_for
 from tideline.bundle import Bundle
@@ -88,12 +88,38 @@ def test_a_broken_or_lost_file_leaves_the_old_keys(tmp_path: Path) -> None:
             access.follow()
         assert access.admit(request(key), "predict") == "one"
         assert refuse(access, request("", INSIDE))[0] == 401
-    file.write_text("{}")
-    with pytest.raises(TidelineError, match="cannot be read"):
-        Access(FileWatch(file), False, 1)
+        late = Access(FileWatch(file), True, 1, token="own")  # a worker that is started now
+        assert refuse(late, request(key)) == refuse(late, request(key, INSIDE))
+        assert refuse(late, request(key))[0] == 503 and "its log says" in refuse(late, request(key))[1]
+        assert refuse(late, request("", INSIDE))[0] == 401
+        assert late.admit(request("own"), "predict") == "(this server)"
+    with pytest.raises(TidelineError, match=r"keys\.json is gone.*restore it from a backup, or remove"):
+        add_key(file, "two", ["predict"])
     file.write_bytes(kept)
-    access.follow()
-    assert access.admit(request(key), "predict") == "one"
+    for each in (access, late):
+        each.follow()
+        assert each.admit(request(key), "predict") == "one"
+        assert refuse(each, request("other"))[0] == 401
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_started_again_without_the_file_lets_nobody_in(
+    regression_bundle: Bundle, tmp_path: Path
+) -> None:
+    file = tmp_path / "store" / "keys.json"
+    key = add_key(file, "one", ["predict"])
+    kept = file.read_bytes()
+    with RealServer(["--bundle", str(regression_bundle.path)], tmp_path) as server:
+        file.unlink()
+        (worker,) = workers_of(server)
+        worker.kill()
+        wait_for(lambda: [w for w in workers_of(server) if w.pid != worker.pid] and server.is_ready(), 60)
+        assert server.predict([ROW]).status_code == 401
+        server.client.headers["authorization"] = f"Bearer {key}"
+        assert server.predict([ROW]).status_code == 503
+        assert "keys.json is gone" in server.log
+        file.write_bytes(kept)
+        wait_for(lambda: server.predict([ROW]).status_code == 200)
 
 
 def test_the_file_holds_hashes_and_is_private(tmp_path: Path) -> None:
