@@ -295,7 +295,8 @@ async def main():
         if "status" in message:
             print(message["status"])
     names = [(b"content-type", sys.argv[1].encode()), (b"accept", b"application/vnd.apache.arrow.stream")]
-    await application({"type": "http", "method": "POST", "path": "/predict", "headers": names}, receive, send)
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": names, "server": ("127.0.0.1", 3000)}
+    await application(scope, receive, send)
     application.close()
 asyncio.run(main())
 print(sorted({"pyarrow", "pandas"} & set(sys.modules)))
