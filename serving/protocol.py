@@ -17,10 +17,13 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, Ht
 
 from serving.app import Application
 from serving.asgi import JSON, Answer, Message, Scope
+from serving.errors import Refusal, encode_refusal
 
 _STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 GRACE = 0.1  # seconds that a request is held; clients often send head and body apart
 HELD_BYTES = 65_536
+HEAD_BYTES = 65_536  # of a request's target and headers
+HEAD_SECONDS = 10.0  # from the first byte of a head to its last
 _NOBODY = asyncio.Event()  # what is set when a connection is lost and nobody waits for it
 _INDIRECT = frozenset(b"%?#")
 
@@ -51,17 +54,34 @@ class WholeProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a shorter way for whole requests to `application`."""
 
     application: Application
+    head_seconds = HEAD_SECONDS
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._in_head = self._is_too_large = False
+        self._seen = self._more = 0  # bytes from the segment where the head began, and from the one after it
+        self._head_since = 0.0
+        self._head_timer: asyncio.TimerHandle | None = None
         self._held = False  # a request that may soon be whole
         self._grace: asyncio.TimerHandle | None = None
         self._body = b""
         self._idle_since = 0.0
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A new connection is idle until it asks for something."""
+        super().connection_made(transport)
+        self._wait_idly()
+
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request, all of it, or several."""
+        if self._in_head:
+            self._seen += len(data)
+            self._more += len(data)
+        else:
+            self._seen = len(data)
         super().data_received(data)
+        if self._in_head:
+            self._watch_head()
         if self._held and self._grace is None and self.parser is not None:
             self._grace = self.loop.call_later(GRACE, self._pass_on)
 
@@ -70,9 +90,20 @@ class WholeProtocol(HttpToolsProtocol):
         self.url = self._body = b""
         self.expect_100_continue = False
         self.headers = []
+        self._in_head, self._more, self._head_since, self._idle_since = True, 0, 0.0, 0.0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header. What comes after the body is dropped: nobody reads it, and nothing limits it."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Hold a request that may be whole, and hand all others on."""
+        self._in_head = False
+        if self._seen > HEAD_BYTES:  # else it cannot be
+            self._is_too_large = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > HEAD_BYTES
+            if self._is_too_large:
+                raise ValueError("the head is too large")  # which ends the parsing: send_400_response is told
         self._held = (
             (self.cycle is None or self.cycle.response_complete)
             and self.limit_concurrency is None
@@ -115,6 +146,43 @@ class WholeProtocol(HttpToolsProtocol):
         task = self.loop.create_task(self._answer(cycle, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def send_400_response(self, msg: str) -> None:
+        """The parser gave up."""
+        self._in_head = False
+        if self._is_too_large:
+            self._end(431, f"the request's target and headers are larger than {HEAD_BYTES:,} bytes", HEAD_BYTES)
+        else:
+            super().send_400_response(msg)
+
+    def _watch_head(self) -> None:
+        """A head that is not whole yet may neither grow nor take its time for ever."""
+        if self._more > HEAD_BYTES:
+            self._is_too_large = True
+            self.send_400_response("")
+        elif not self._head_since:
+            self._head_since = self.loop.time()
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(self.head_seconds, self._look_at_head)
+
+    def _look_at_head(self) -> None:
+        """The timer of a connection's heads looks again rather than being one a request."""
+        self._head_timer = None
+        if not self._in_head or self.transport.is_closing():
+            return
+        left = self._head_since + self.head_seconds - self.loop.time()
+        if left > 0:
+            self._head_timer = self.loop.call_later(left, self._look_at_head)
+        else:
+            message = f"the request's headers did not arrive within {self.head_seconds:g} s"
+            self._end(408, message, self.head_seconds)
+
+    def _end(self, status: int, message: str, limit: float) -> None:
+        """Refuse a head that nobody has read, and close: what follows it belongs to it."""
+        answer = Answer(status, encode_refusal(Refusal(status, "headers", message, {"maximum": limit}), ""))
+        self.transport.write(self._encode(WholeRequest(b"", False), answer))
+        self.transport.close()
+        self.application.observe("other", answer, perf_counter())
 
     def _begin(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -176,7 +244,6 @@ class WholeProtocol(HttpToolsProtocol):
 
     def _unset_keepalive_if_required(self) -> None:
         """uvicorn's timer for an idle connection stays, and looks again: a cancelled one a request costs more."""
-        self._idle_since = 0.0
 
     def on_response_complete(self) -> None:
         """The next request of the pipeline, or time to be idle."""
@@ -188,6 +255,9 @@ class WholeProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             return
+        self._wait_idly()
+
+    def _wait_idly(self) -> None:
         self._idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
@@ -208,6 +278,9 @@ class WholeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer may act on it any more, or keep its memory."""
         self._release()
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

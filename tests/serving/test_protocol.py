@@ -16,18 +16,19 @@ import pytest
 import uvicorn
 
 from serving.asgi import Answer, Receive, Scope
-from serving.protocol import GRACE, HELD_BYTES, WholeProtocol
+from serving.protocol import GRACE, HEAD_BYTES, HELD_BYTES, WholeProtocol
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import ROW
 from tests.wait import wait_for
 
 KEEP_ALIVE = 1  # seconds
+HEAD_SECONDS = 0.5
 
 
 def encode(rooms: int, *headers: str, target: str = "/predict", version: str = "1.1") -> bytes:
     """A request about a flat with so many rooms."""
     body = json.dumps({"rows": [{**ROW, "rooms": rooms}]}).encode()
-    lines = [f"POST {target} HTTP/{version}", "host: here", "content-type: application/json", *headers]
+    lines = [f"POST {target} HTTP/{version}", "host: localhost", "content-type: application/json", *headers]
     return "\r\n".join([*lines, f"content-length: {len(body)}", "", ""]).encode() + body
 
 
@@ -91,7 +92,7 @@ def test_pipelined_requests_are_answered_in_their_order(server: RealServer, told
 
 
 def test_whole_requests_and_others_take_turns_on_one_connection(server: RealServer, told: dict[int, float]) -> None:
-    model = b"GET /model HTTP/1.1\r\nhost: here\r\n\r\n"
+    model = b"GET /model HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with connect(server.port) as connection:
         connection.sendall(encode(1) + model + encode(2) + model + model + encode(4))
         answers = read_answers(connection, 6)
@@ -112,9 +113,8 @@ def test_the_client_that_waits_for_100_continue_gets_it(server: RealServer, told
 
 def test_a_chunked_body_in_one_piece(server: RealServer, told: dict[int, float]) -> None:
     body = json.dumps({"rows": [{**ROW, "rooms": 6}]}).encode()
-    head = (
-        b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
-    )
+    lines = b"host: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n"
+    head = b"POST /predict HTTP/1.1\r\n" + lines + b"\r\n"
     chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:10], body[10:50], body[50:]))
     with connect(server.port) as connection:
         connection.sendall(head + chunks + b"0\r\n\r\n" + encode(7))
@@ -128,7 +128,7 @@ def test_a_chunked_body_in_one_piece(server: RealServer, told: dict[int, float])
         (encode(2, "connection: close"), 200),
         (encode(2, version="1.0"), 200),
         (encode(2, "content-length: 3"), 400),
-        (b"POST /predict HTTP/1.1\r\nhost: here\r\nbad header\r\n\r\n", 400),
+        (b"POST /predict HTTP/1.1\r\nhost: localhost\r\nbad header\r\n\r\n", 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 20, 400),
     ],
 )
@@ -140,7 +140,7 @@ def test_the_last_request_of_a_connection(server: RealServer, content: bytes, st
         assert connection.recv(1) == b""
 
 
-@pytest.mark.parametrize("target", ["/predict?a=b", "/%70redict", "http://here/predict"])
+@pytest.mark.parametrize("target", ["/predict?a=b", "/%70redict", "http://localhost/predict"])
 def test_other_ways_to_write_a_path(server: RealServer, told: dict[int, float], target: str) -> None:
     with connect(server.port) as connection:
         connection.sendall(encode(8, target=target))
@@ -161,7 +161,9 @@ def test_what_is_too_large_to_be_held_is_answered_all_the_same(server: RealServe
 
 def test_too_much_in_one_piece_is_refused_and_the_connection_goes_on(server: RealServer) -> None:
     large = b"x" * 200_001
-    head = b"POST /predict HTTP/1.1\r\nhost: here\r\ncontent-type: application/json\r\ncontent-length: 200001\r\n\r\n"
+    head = (
+        b"POST /predict HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 200001\r\n\r\n"
+    )
     with connect(server.port) as connection:
         connection.sendall(head + large)
         ((status, _, body),) = read_answers(connection, 1)
@@ -205,16 +207,16 @@ class Slow:
 
 
 @contextmanager
-def run_slow() -> Iterator[tuple[int, uvicorn.Server, Slow]]:
-    """A server of our protocol in a thread, with short patience for idle connections."""
+def run_slow(keep_alive: int = KEEP_ALIVE) -> Iterator[tuple[int, uvicorn.Server, Slow]]:
+    """A server of our protocol in a thread, with short patience for idle connections and for heads."""
     slow = Slow()
 
     async def nobody(scope: Scope, receive: Receive, send: object) -> None:
         raise AssertionError("not asked in these tests")
 
-    protocol = type("Protocol", (WholeProtocol,), {"application": slow})
+    protocol = type("Protocol", (WholeProtocol,), {"application": slow, "head_seconds": HEAD_SECONDS})
     config = uvicorn.Config(
-        nobody, http=protocol, log_config=None, lifespan="off", timeout_keep_alive=KEEP_ALIVE, port=0
+        nobody, http=protocol, log_config=None, lifespan="off", timeout_keep_alive=keep_alive, port=0
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -283,3 +285,61 @@ def test_who_is_asked_knows_which_address_was_reached_and_from_where() -> None:
         assert ask(connection, 0.0) == b"0.0"
         client = connection.sock.getsockname()
     assert [(scope["server"], scope["client"]) for scope in slow.scopes] == [(("127.0.0.1", port), client)]
+
+
+HEAD = b"POST /wait HTTP/1.1\r\nhost: localhost\r\ncontent-length: 3\r\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"POST /" + b"x" * HEAD_BYTES + b" HTTP/1.1\r\n\r\n",
+        HEAD + b"x-long: " + b"x" * HEAD_BYTES + b"\r\n\r\n0.0",
+        HEAD + b"x-many: x\r\n" * (HEAD_BYTES // 10) + b"\r\n0.0",
+        HEAD + b"x-endless: " + b"x" * 20 * HEAD_BYTES,
+    ],
+    ids=["target", "one header", "many headers", "no end"],
+)
+@pytest.mark.parametrize("size", [30_000, 10_000_000], ids=["in pieces", "at once"])
+def test_a_head_that_is_too_large_is_refused(content: bytes, size: int) -> None:
+    with run_slow(75) as (port, _, slow), connect(port) as connection:
+        connection.sendall(HEAD + b"\r\n0.0")
+        assert read_answers(connection, 1)[0][0] == 200
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it need not be read to the end
+            for start in range(0, len(content), size):
+                connection.sendall(content[start : start + size])
+                time.sleep(0.005)
+        wait_for(lambda: slow.observed == ["/wait", "other"])
+        with contextlib.suppress(ConnectionResetError):  # it was closed while more was on its way
+            ((status, headers, body),) = read_answers(connection, 1)
+            assert (status, headers["connection"]) == (431, "close") and b"65,536 bytes" in body
+        assert slow.begun == 1
+
+
+@pytest.mark.parametrize("begun", [b"P", HEAD, HEAD + b"x-slow: "])
+def test_a_head_that_takes_its_time_is_given_up(begun: bytes) -> None:
+    with run_slow(75) as (port, _, slow), connect(port) as connection:
+        for _ in range(3):
+            connection.sendall(HEAD + b"\r\n0.0")
+            assert read_answers(connection, 1)[0][0] == 200
+        connection.sendall(begun)
+        ((status, headers, body),) = read_answers(connection, 1)
+        assert (status, headers["connection"]) == (408, "close") and b"did not arrive within 0.5 s" in body
+        assert connection.recv(1) == b""
+    assert slow.observed == ["/wait"] * 3 + ["other"]
+
+
+@pytest.mark.parametrize("sent", [b"", b"\r\n"])
+def test_a_connection_that_asks_nothing_is_closed(sent: bytes) -> None:
+    with run_slow() as (port, _, slow), connect(port) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1) == b""
+    assert slow.begun == 0
+
+
+def test_what_follows_a_body_is_dropped() -> None:
+    with run_slow() as (port, _, slow), connect(port) as connection:
+        head = HEAD.replace(b"content-length: 3", b"transfer-encoding: chunked")
+        connection.sendall(head + b"\r\n3\r\n0.0\r\n0\r\n" + b"x-late: x\r\n" * 100 + b"\r\n")
+        assert read_answers(connection, 1)[0][0] == 200
+    assert [name for name, _ in slow.scopes[0]["headers"]] == [b"host", b"transfer-encoding"]
