@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import math
-from functools import lru_cache
 from time import monotonic
 
 from serving.asgi import Scope
 from serving.errors import Refusal
+from serving.loopback import is_loopback_address, refuse_foreign_page
 from serving.settings import Settings
 from tideline.contracts import TidelineError
 from tideline.keys import Key, hash_key, keys_file, read_keys
@@ -59,7 +58,10 @@ class Access:
         if self._keys is None:
             if wanted == "admin":  # never without a key: a page of anybody's may send requests to this machine
                 raise _unauthorized("an admin's key is needed: `tideline keys add NAME --scope admin` makes one")
-            if self._is_open or _is_loopback(scope):
+            if self._is_open:
+                return ""
+            if _is_loopback(scope):
+                refuse_foreign_page(scope)
                 return ""
             if self._own and hash_key(_find_key(scope)) == self._own.hash:  # it asks itself where it listens
                 return self._own.name
@@ -128,16 +130,7 @@ def _is_loopback(scope: Scope) -> bool:
     server = scope.get("server")
     if server is None:
         return False
-    return server[1] is None or _is_loopback_address(server[0])  # without a port: a Unix socket
-
-
-@lru_cache(maxsize=64)
-def _is_loopback_address(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+    return server[1] is None or is_loopback_address(server[0])  # without a port: a Unix socket
 
 
 def _unauthorized(message: str) -> Refusal:

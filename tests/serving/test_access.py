@@ -56,6 +56,57 @@ def test_without_a_key_the_server_may_ask_itself_where_it_listens(tmp_path: Path
     assert refuse(access, request("other"))[0] == 401
 
 
+HERE = (b"host", b"localhost:3000")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([], 200),
+        ([HERE], 200),
+        ([(b"host", b"127.0.0.1")], 200),
+        ([(b"host", b"[::1]:3000")], 200),
+        ([(b"host", b"LocalHost")], 200),
+        ([HERE, (b"origin", b"http://localhost:3000"), (b"sec-fetch-site", b"same-origin")], 200),
+        ([HERE, (b"sec-fetch-site", b"none")], 200),
+        ([(b"host", b"elsewhere.example:3000")], 403),
+        ([(b"host", b"localhost.example")], 403),
+        ([(b"host", b"192.0.2.7:3000")], 403),
+        ([(b"host", b"127.0.0.1.example")], 403),
+        ([(b"host", b"localhost:x")], 403),
+        ([(b"host", b"\xff")], 403),
+        ([HERE, (b"origin", b"https://elsewhere.example")], 403),
+        ([HERE, (b"origin", b"http://localhost:8080")], 403),
+        ([HERE, (b"origin", b"null")], 403),
+        ([HERE, (b"sec-fetch-site", b"cross-site")], 403),
+        ([HERE, (b"sec-fetch-site", b"same-site")], 403),
+    ],
+)
+def test_without_a_key_pages_of_other_origins_are_refused(
+    tmp_path: Path, headers: list[tuple[bytes, bytes]], status: int
+) -> None:
+    watch, scope = FileWatch(tmp_path / "keys.json"), {"server": INSIDE, "headers": headers}
+    access = Access(watch, False, 1)
+    if status == 200:
+        assert access.admit(scope, "predict") == ""
+    else:
+        found, message = refuse(access, scope)
+        assert found == status and "tideline keys add" in message
+    assert Access(watch, True, 1).admit(scope, "predict") == ""
+    assert access.admit({**scope, "server": ("/run/tideline.sock", None)}, "predict") == ""
+
+
+def test_without_a_key_a_page_of_anybody_gets_nothing(server: RealServer) -> None:
+    infer = "/v2/models/toy/infer"  # takes a body of no type, which a page may send unasked
+    for path in ("/predict", "/explain", "/feedback", infer):
+        for headers in ({"host": "elsewhere.example"}, {"origin": "https://elsewhere.example"}):
+            answer = server.client.post(path, content=b"{}", headers=headers)
+            assert answer.status_code == 403, path
+    rebound = {"host": "elsewhere.example"}
+    for path in ("/livez", "/readyz", "/healthz", "/metrics"):  # what a probe asks by whatever name
+        assert server.client.get(path, headers=rebound).status_code == 200
+
+
 def test_keys_open_their_scopes_until_they_are_revoked(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     access = Access(FileWatch(file), False, 1)

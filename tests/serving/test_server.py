@@ -113,7 +113,9 @@ def test_a_chunked_body_is_read_and_measured(server: RealServer) -> None:
 @pytest.mark.parametrize("sent", [b"", b'{"rows": ['])
 def test_a_body_that_does_not_come_is_given_up(server: RealServer, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost:localhost\r\nContent-Type:application/json\r\nContent-Length: 1000\r\n\r\n"
+        )
         client.sendall(head + sent)
         start = time.monotonic()
         assert client.recv(1000).startswith(b"HTTP/1.1 408")

@@ -121,7 +121,7 @@ def test_several_workers_serve_the_champion_and_stop_in_order(registry: Path, re
         body = json.dumps({"rows": [ROW]}).encode()
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
             client.sendall(
-                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                 + f"Content-Length: {len(body)}\r\n\r\n".encode()
                 + body[:5]
             )
