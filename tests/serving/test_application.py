@@ -28,7 +28,8 @@ def classifier(classification_bundle: Bundle, tmp_path_factory: pytest.TempPathF
 
 def ask(application: Application, method: str, path: str, *messages: dict[str, Any]) -> list[dict[str, Any]]:
     """What the application sends for one request whose body comes in these messages."""
-    scope = {"type": "http", "method": method, "path": path, "headers": [(b"content-type", b"application/json")]}
+    headers, server = [(b"content-type", b"application/json")], ("127.0.0.1", 3000)
+    scope = {"type": "http", "method": method, "path": path, "headers": headers, "server": server}
     waiting, sent = list(messages), []
 
     async def receive() -> dict[str, Any]:

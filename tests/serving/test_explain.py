@@ -156,7 +156,8 @@ def test_predictions_go_on_while_an_explanation_runs_and_one_that_is_late_is_giv
 
 def test_those_who_left_are_not_explained_and_too_many_are_told_to_wait(server: RealServer) -> None:
     body = json.dumps(HEAVY).encode()
-    head = f"POST /explain HTTP/1.1\r\nHost:localhost\r\nContent-Type:application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    lines = ("POST /explain HTTP/1.1", "Host: localhost", "Content-Type: application/json")
+    head = "\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""])
     clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(4)]
     for client in clients:
         client.sendall(head.encode() + body)
