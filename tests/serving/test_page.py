@@ -37,6 +37,12 @@ def test_a_person_tries_a_prediction_and_labels_it(server: RealServer, browser: 
     assert "80 %:" in browser.run("document.querySelector('#result svg').textContent")
     browser.wait_for("document.querySelector('#why svg')")
     assert "rooms" in browser.run("document.querySelector('#why').textContent")
+    for nothing in ("", "  ", "1e999", "about 400"):
+        browser.fill("#label", nothing)
+        browser.click("#tell")
+        browser.wait_for("document.querySelector('#result').innerText.includes('that is no number')")
+        browser.run("document.querySelector('#tell').nextElementSibling.textContent = ''")
+    assert server.client.get("/metrics").text.count('tideline_labels_total{state="accepted"') == 0
     browser.fill("#label", "400")
     browser.click("#tell")
     browser.wait_for("document.querySelector('#result').innerText.includes('accepted')")
