@@ -34,7 +34,8 @@ T = TypeVar("T")
 
 
 class Refused(TidelineError):
-    """The server did not answer: `status` of HTTP, `path` of the field, `message`, and what was `expected` there."""
+    """The server did not answer, or cannot be asked this: `status` of HTTP, `path` of the field, `message`, and what
+    was `expected` there."""
 
     def __init__(self, status: int, path: str, message: str, expected: Any = None) -> None:
         super().__init__(f"{path}: {message}" if path else message)
@@ -114,10 +115,12 @@ class Client:
     503), or finds nobody, is sent again, as the server's Retry-After says, for at most `patience` seconds. A prediction
     whose connection broke may thereby be in the log twice; labels never are.
 
-    Every method raises Refused or ServerAway.
+    Every method raises Refused or ServerAway; the constructor TidelineError for what cannot be a key.
     """
 
     def __init__(self, url: str, key: str | None = None, timeout: float = 30.0, patience: float = 30.0) -> None:
+        if key and not (key.isascii() and key.isprintable()):
+            raise TidelineError("key: expected what `tideline keys add` printed, printable ASCII")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout)
         self.url, self.patience = url, patience
@@ -220,7 +223,12 @@ def _to_plain(value: Any) -> Any:
 
 
 def _stick(sticky_key: str | None) -> dict[str, str]:
-    return {} if sticky_key is None else {"x-sticky-key": sticky_key}
+    if sticky_key is None:
+        return {}
+    if not (sticky_key.isascii() and sticky_key.isprintable() and sticky_key == sticky_key.strip()):
+        message = f"expected printable ASCII without outer spaces, got {sticky_key[:60]!r}; send a hash of it"
+        raise Refused(422, "sticky_key", message, {"type": "string"})
+    return {"x-sticky-key": sticky_key}
 
 
 def _double() -> Iterator[float]:

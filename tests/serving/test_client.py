@@ -17,6 +17,7 @@ from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import CLASSES, ROW, expected_value
 from tideline.bundle import Bundle
 from tideline.client import Client, Predictions, Refused, ServerAway
+from tideline.contracts import TidelineError
 from tideline.keys import add_key
 
 ROWS = [{**ROW, "income": 1 + i / 100, "bed rooms": None if i % 3 else 2} for i in range(450)]
@@ -119,6 +120,15 @@ def test_a_server_that_is_restarted_in_between(regression_bundle: Bundle, tmp_pa
             asking.join(60)
             taken = client.feedback({answer.prediction_ids[0]: 1.0 for answer in answers})
     assert [t.state for t in taken] == ["accepted", "accepted"]
+
+
+@pytest.mark.parametrize("sticky_key", ["é", "a\nb", "a ", "\ud800"])
+def test_what_no_header_holds_is_refused_by_name(sticky_key: str) -> None:
+    with Client("http://127.0.0.1:1", patience=0) as client, pytest.raises(Refused, match="sticky_key: expected") as it:
+        client.predict(ROWS, sticky_key)
+    assert it.value.path == "sticky_key"
+    with pytest.raises(TidelineError, match="key: expected what `tideline keys add` printed"):
+        Client("http://127.0.0.1:1", key=f"tl_{sticky_key}\n")
 
 
 def test_nobody_there() -> None:
