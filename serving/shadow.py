@@ -1,7 +1,8 @@
 """Shadows predict beside the answers: in a thread of their own, after the answer has left, and never answer themselves.
 
 Each of their rows is logged with the prediction that it was made beside as its request, whose label counts for both.
-When more waits than may, rows are dropped and counted: a shadow never slows an answer down.
+When more waits than may, rows are dropped and counted: a shadow never slows an answer down. A large request is taken
+while nothing else waits, whatever its size.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from serving.log import PredictionLog
 from serving.metrics import SHADOW_ROWS
 from serving.schema import Row
 
-CAPACITY = 5_000  # rows that may wait
+CAPACITY = 5_000  # rows that may wait together; a request alone may have more
 
 logger = logging.getLogger("bentoml.tideline")
 
@@ -53,7 +54,7 @@ class ShadowRunner:
         """Let the shadows predict these rows, unless too many wait."""
         count = len(beside.rows)
         with self._lock:
-            if self._rows + count > CAPACITY:
+            if self._rows and self._rows + count > CAPACITY:
                 for shadow in beside.shadows:
                     SHADOW_ROWS.labels(shadow.version, "dropped").inc(count)
                 return

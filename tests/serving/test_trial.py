@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from serving.shadow import CAPACITY
 from tests.serving.hammer import Hammer, worker_of
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import COLUMNS, ROW, expected_value, write_small_bundle
@@ -135,6 +136,13 @@ def test_a_shadow_never_answers_and_takes_the_label_of_the_answer(registry: ToyR
     assert f'tideline_shadow_rows_total{{outcome="stored",version="{registry.versions[1]}"}} 20.0' in (
         server.client.get("/metrics").text
     )
+
+
+def test_a_shadow_sees_a_large_request_too(registry: ToyRegistry, server: RealServer) -> None:
+    registry.challenge(1, role="shadow")
+    wait_until_served(server, registry.versions[1])
+    assert server.predict([ROW] * (CAPACITY + 1)).status_code == 200
+    wait_for(lambda: read_rows(registry, "SELECT count(*) FROM predictions WHERE role = 'shadow'") == [(CAPACITY + 1,)])
 
 
 @pytest.mark.parametrize(("role", "workers"), [("canary", 1), ("canary", 2), ("shadow", 1)])
