@@ -161,7 +161,7 @@ async def main():
         for method, path in (("POST", "/predict"), ("GET", "/metrics"), ("GET", "/openapi.json"), ("POST", "/predict")):
             scope = {"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "path": path,
                      "raw_path": path.encode(), "query_string": b"", "root_path": "", "scheme": "http",
-                     "headers": [(b"content-type", b"application/json"), (b"host", b"x")],
+                     "headers": [(b"content-type", b"application/json"), (b"host", b"localhost")],
                      "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2)}
             await app(scope, receive, send)
             assert sent[0]["status"] == 200, sent
