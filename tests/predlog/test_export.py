@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +12,12 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from tests.peak_memory import PEAK
+from tests.predlog.postgres import PostgresServer
 from tests.predlog.samples import COLUMNS, START, make_pets, make_rents, stored_ids
+from tests.wait import wait_for
 from tideline.bundle import write_bundle
 from tideline.cli import main
 from tideline.contracts import Column, Manifest, TidelineError
@@ -23,6 +27,7 @@ from tideline.predlog import Label, Store, journal_folder, mint_ids, open_store,
 from tideline.predlog.export import parse_age, parse_time
 from tideline.predlog.journal import Journal
 from tideline.predlog.records import pack_rows, to_rows
+from tideline.predlog.tables import labels, predictions
 
 DAY = 86_400_000_000  # µs
 
@@ -182,6 +187,27 @@ def test_champion_says_the_types_of_the_columns(
     assert main(["log", "export", "rent", "-o", "x.parquet"]) == 0
     assert "20 predictions of rent in x.parquet, features as columns" in capsys.readouterr().out
     assert pq.read_table("x.parquet").schema.field("features.floor").type == "int64"
+
+
+def test_a_label_that_comes_while_its_prediction_is_pruned_goes_with_it(postgres: PostgresServer) -> None:
+    locked = "datname = current_database() AND wait_event_type = 'Lock'"
+    waits = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {locked}")
+    with open_store(postgres.create_store()) as store:
+        store.append(make_rents(3))
+        (name, *_) = stored_ids(store)
+        pruner = threading.Thread(target=store.prune, args=("rent", timedelta(days=1)))
+        with store.database.transaction() as connection:  # as labels.record_labels does
+            row = predictions.c.prediction_id == name
+            connection.execute(sa.select(predictions.c.time).where(row).with_for_update(key_share=True))
+            given = {"label": 1.0, "time": START, "source": "", "is_current": True}
+            connection.execute(sa.insert(labels), [{"prediction_id": name, **given}])
+            pruner.start()
+            with store.database.connect() as other:
+                wait_for(lambda: other.execute(waits).scalar_one() == 1)
+        pruner.join()
+        with store.database.connect() as connection:
+            assert connection.execute(sa.select(sa.func.count()).select_from(labels)).scalar_one() == 0
+        assert stored_ids(store) == []
 
 
 def small_manifest(columns: tuple[Column, ...]) -> Manifest:

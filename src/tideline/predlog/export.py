@@ -86,6 +86,7 @@ def prune(
         .where(predictions.c.task == task, predictions.c.time < before)
         .order_by(predictions.c.time)
         .limit(CHUNK)
+        .with_for_update()  # no label may come in between; SQLite has one writer at a time, and no such words
     )
     while True:
         start = time.monotonic()
