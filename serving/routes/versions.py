@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,6 +19,7 @@ from serving.routing import Request, Route
 from serving.worker import Worker
 from tideline.champion import read_manifest
 from tideline.contracts import TidelineError
+from tideline.file_lock import LockHeldError
 from tideline.layout import Layout
 from tideline.live_report import measure_trial
 from tideline.pointer import read_pointer
@@ -26,6 +28,7 @@ from tideline.registry import rollback, status
 from tideline.rollout import end_trial, promote_canary, set_share
 from tideline.verdict import Verdict
 
+LOCK_PATIENCE = 3.0  # seconds that an act waits for another writer: one that was told 504 must not happen after that
 FRESH_SECONDS = 1.0  # pages ask often; log and disk are asked no oftener than that
 
 logger = logging.getLogger("bentoml.tideline")
@@ -50,6 +53,7 @@ class VersionRoutes:
     def __init__(self, worker: Worker, layout: Layout) -> None:
         self._worker, self._layout = worker, layout
         self._models: dict[str, dict[str, Any]] = {}
+        self._patience = min(LOCK_PATIENCE, worker.settings.timeout / 3)
         self._listed, self._lock = (0.0, b""), asyncio.Lock()
         acts: dict[str, tuple[Callable[[Any, dict[str, Any]], Verdict], type[Act]]] = {
             "promote": (self._promote, Act),
@@ -89,6 +93,10 @@ class VersionRoutes:
         by = {"by": request.key}
         try:
             verdict = await asyncio.get_running_loop().run_in_executor(None, act, asked, by)
+        except LockHeldError as error:
+            headers = {"retry-after": str(math.ceil(LOCK_PATIENCE))}
+            message = f"process {error.holder} changes the registry now, so nothing was done; come again"
+            raise Refusal(409, "registry", message, None, headers) from error
         except TidelineError as error:
             raise self._refuse("version", error) from error
         logger.warning("%s: %s %s by key %r", self._layout.task, verdict.action, verdict.version, request.key)
@@ -101,16 +109,20 @@ class VersionRoutes:
         return Refusal(409, path, str(error).replace(f"{self._worker.settings.home}/", ""))
 
     def _promote(self, asked: Act, by: dict[str, Any]) -> Verdict:
-        return promote_canary(self._layout, asked.version, asked.reason, {**by, "live": self._measure()})
+        return promote_canary(
+            self._layout, asked.version, asked.reason, {**by, "live": self._measure()}, patience=self._patience
+        )
 
     def _rollback(self, asked: Act, by: dict[str, Any]) -> Verdict:
-        return rollback(self._layout, asked.version, asked.reason, by)
+        return rollback(self._layout, asked.version, asked.reason, by, patience=self._patience)
 
     def _share(self, asked: ShareAct, by: dict[str, Any]) -> Verdict:
-        return set_share(self._layout, asked.version, asked.share, by)
+        return set_share(self._layout, asked.version, asked.share, by, patience=self._patience)
 
     def _end(self, asked: Act, by: dict[str, Any]) -> Verdict:
-        return end_trial(self._layout, asked.version, asked.reason, {**by, "live": self._measure()})
+        return end_trial(
+            self._layout, asked.version, asked.reason, {**by, "live": self._measure()}, patience=self._patience
+        )
 
     def _describe(self) -> dict[str, Any]:
         state, served = status(self._layout), self._worker.versions.describe()

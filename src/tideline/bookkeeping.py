@@ -14,6 +14,8 @@ from tideline.ledger import Entry, append_entry, read_ledger
 from tideline.pointer import read_pointer
 from tideline.succession import ABANDONED, find_lost
 
+PATIENCE = 60.0  # seconds that a person at the command line waits for another writer
+
 
 def ledger_file(layout: Layout) -> Path:
     """Where the ledger lies."""
@@ -21,9 +23,12 @@ def ledger_file(layout: Layout) -> Path:
 
 
 @contextmanager
-def writing(layout: Layout) -> Iterator[None]:
-    """Hold the registry; what a stopped writer left is removed. Raises TidelineError if another holds it for long."""
-    with hold_lock(layout.registry / ".lock"):
+def writing(layout: Layout, patience: float = PATIENCE) -> Iterator[None]:
+    """Hold the registry; what a stopped writer left is removed.
+
+    Raises LockHeldError if another holds it for longer than `patience` seconds.
+    """
+    with hold_lock(layout.registry / ".lock", patience):
         versions_folder(layout).mkdir(parents=True, exist_ok=True)
         for leftover in versions_folder(layout).glob(".*.tmp-*"):  # of a writer that was stopped: the lock is ours now
             shutil.rmtree(leftover)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tideline.bookkeeping import ledger_file, settle, writing
+from tideline.bookkeeping import PATIENCE, ledger_file, settle, writing
 from tideline.bundle import Bundle, copy_bundle, load_bundle
 from tideline.champion import champion_bundle, find_version, list_versions, store_version, versions_folder
 from tideline.contracts import Task, TidelineError
@@ -98,14 +98,18 @@ def promote(task: Task, params: Params, layout: Layout, told: Mapping[str, Any] 
 
 
 def rollback(
-    layout: Layout, to: str | None = None, reason: str = "", evidence: Mapping[str, Any] | None = None
+    layout: Layout,
+    to: str | None = None,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    patience: float = PATIENCE,
 ) -> Verdict:
     """Point back to the champion before this one, or to the version `to` (its name, or the part before the dash).
 
-    The bundle that is left is withdrawn: it is not promoted again. Raises TidelineError if there is no such version, or
-    its bundle is broken.
+    The bundle that is left is withdrawn: it is not promoted again. Raises TidelineError if there is no such version,
+    its bundle is broken, or another writes for longer than `patience` seconds.
     """
-    with stage("rollback", layout.task) as log, writing(layout):
+    with stage("rollback", layout.task) as log, writing(layout, patience):
         # A named version also mends a pointer that is lost or does not fit the ledger.
         entries = settle(layout) if to is None else read_ledger(ledger_file(layout)).entries
         try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from tideline.bookkeeping import ledger_file, settle, writing
+from tideline.bookkeeping import PATIENCE, ledger_file, settle, writing
 from tideline.bundle import Bundle, load_bundle
 from tideline.champion import find_version, store_version, versions_folder
 from tideline.contracts import Task, TidelineError
@@ -76,13 +76,18 @@ def challenge(
 
 
 def end_trial(
-    layout: Layout, version: str, reason: str = "", evidence: Mapping[str, Any] | None = None, withdrawn: bool = False
+    layout: Layout,
+    version: str,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    withdrawn: bool = False,
+    patience: float = PATIENCE,
 ) -> Verdict:
     """Take a challenger out. If it is `withdrawn` for what it did live, its bundle is not offered again.
 
-    Raises TidelineError if it is no challenger.
+    Raises TidelineError if it is no challenger, or another writes for longer than `patience` seconds.
     """
-    with writing(layout):
+    with writing(layout, patience):
         settle(layout)
         pointer = _read_champion(layout)
         challenger = _find_challenger(layout, pointer, version)
@@ -97,13 +102,17 @@ def end_trial(
 
 
 def promote_canary(
-    layout: Layout, version: str, reason: str = "", evidence: Mapping[str, Any] | None = None
+    layout: Layout,
+    version: str,
+    reason: str = "",
+    evidence: Mapping[str, Any] | None = None,
+    patience: float = PATIENCE,
 ) -> Verdict:
     """Make a canary champion: it has passed the gate, and what it did live is the `evidence`. All trials end.
 
-    Raises TidelineError if it is no canary.
+    Raises TidelineError if it is no canary, or another writes for longer than `patience` seconds.
     """
-    with writing(layout):
+    with writing(layout, patience):
         settle(layout)
         pointer = _read_champion(layout)
         canary = _find_challenger(layout, pointer, version)
@@ -122,9 +131,18 @@ def promote_canary(
         return Verdict(PROMOTED, canary.version, canary.digest, entry.reasons, told)
 
 
-def set_share(layout: Layout, version: str, share: float, evidence: Mapping[str, Any] | None = None) -> Verdict:
-    """Give a canary another share of the requests. Raises TidelineError if it is none, or the shares exceed 1."""
-    with writing(layout):
+def set_share(
+    layout: Layout,
+    version: str,
+    share: float,
+    evidence: Mapping[str, Any] | None = None,
+    patience: float = PATIENCE,
+) -> Verdict:
+    """Give a canary another share of the requests.
+
+    Raises TidelineError if it is none, the shares exceed 1, or another writes for longer than `patience` seconds.
+    """
+    with writing(layout, patience):
         settle(layout)
         pointer = _read_champion(layout)
         canary = _find_challenger(layout, pointer, version)

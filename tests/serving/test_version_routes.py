@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from tests.serving.small_bundle import ROW, expected_value
 from tests.serving.toy_registry import ToyRegistry
 from tests.wait import wait_for
 from tideline.bookkeeping import ledger_file
+from tideline.file_lock import hold_lock
 from tideline.keys import add_key
 from tideline.ledger import read_ledger
 from tideline.live_report import describe_live
@@ -88,6 +90,21 @@ def test_what_is_wrong_is_said(
     answer = act(server, name, key, **body)
     assert (answer.status_code, answer.json()["error"]["path"]) == (status, path)
     assert len(read_ledger(ledger_file(registry.layout)).entries) == 1
+
+
+def test_an_act_that_finds_another_at_work_is_refused_and_does_not_happen_later(
+    registry: ToyRegistry, server: RealServer
+) -> None:
+    registry.point_to(1)
+    key = add_key(registry.home / "store" / "keys.json", "ann", ["admin"])
+    wait_for(lambda: act(server, "end", key, version="v0009").status_code == 409)
+    before = ledger_file(registry.layout).read_bytes()
+    with hold_lock(registry.layout.registry / ".lock"):
+        answer = act(server, "rollback", key, version=registry.versions[0])
+        assert (answer.status_code, answer.headers["retry-after"]) == (409, "3")
+        assert f"process {os.getpid()} changes the registry now" in answer.json()["error"]["message"]
+    assert ledger_file(registry.layout).read_bytes() == before
+    assert act(server, "rollback", key, version=registry.versions[0]).status_code == 200
 
 
 def test_the_report_compares_by_labels(registry: ToyRegistry, server: RealServer) -> None:
