@@ -24,6 +24,10 @@ def add_log_verbs(verbs: Any) -> None:
     command.add_argument("-o", "--out", type=Path, required=True)
     command.add_argument("--since", help="first day or time, e.g. 2025-01-31 or 2025-01-31T12:00 (UTC)")
     command.add_argument("--until", help="the first day or time that is left out")
+    command.add_argument(
+        "--version", help="only what this version predicted, with its columns (default: the champion's)"
+    )
+    command.add_argument("--raw", action="store_true", help="features as JSON text, whatever they are")
     command.set_defaults(run=_export)
     command = actions.add_parser("prune", help="remove old predictions and their labels")
     command.add_argument("task")
@@ -49,15 +53,20 @@ def open_existing() -> Store:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from tideline.champion import find_version
     from tideline.predlog.export import parse_time
 
     since, until = (None if text is None else parse_time(text) for text in (arguments.since, arguments.until))
     if since is not None and until is not None and since >= until:
         raise TidelineError(f"--since {arguments.since} is not before --until {arguments.until}")
-    columns = _champion_columns(arguments.task)
+    layout = Layout(arguments.task)
+    version = None if arguments.version is None else find_version(layout, arguments.version)
+    columns = None if arguments.raw else _read_columns(layout, version)
     with open_existing() as store, Bar(0, "rows") as bar:
-        rows = store.export(arguments.task, arguments.out, since, until, columns, bar.update)
-    what = "features as JSON text (no champion says their types)" if columns is None else "features as columns"
+        rows = store.export(arguments.task, arguments.out, since, until, version, columns, bar.update)
+    what = "features as columns"
+    if columns is None:
+        what = "features as JSON text" + ("" if arguments.raw else " (no champion says their types)")
     say(f"{rows:,} predictions of {arguments.task} in {arguments.out}, {what}")
 
 
@@ -107,12 +116,14 @@ def _status(arguments: argparse.Namespace) -> None:
         say(f"{path}: damaged; what could be read of it is in the store")
 
 
-def _champion_columns(task: str) -> tuple[Column, ...] | None:
+def _read_columns(layout: Layout, version: str | None) -> tuple[Column, ...] | None:
+    """A version's, or the champion's; None without one."""
     from tideline.bundle import load_bundle
-    from tideline.champion import champion_bundle
+    from tideline.champion import champion_bundle, versions_folder
     from tideline.pointer import read_pointer
 
-    layout = Layout(task)
+    if version is not None:
+        return load_bundle(versions_folder(layout) / version).manifest.columns
     return None if read_pointer(layout) is None else load_bundle(champion_bundle(layout)).manifest.columns
 
 

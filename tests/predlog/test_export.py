@@ -189,6 +189,36 @@ def test_champion_says_the_types_of_the_columns(
     assert pq.read_table("x.parquet").schema.field("features.floor").type == "int64"
 
 
+def test_rows_that_do_not_fit_the_champion_are_exported_by_version_or_raw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layout = Layout("rent", tmp_path)
+    older = tuple(Column(c.name, "category") if c.name == "size" else c for c in COLUMNS)
+    for name, columns in (("v0001-aaaa", older), ("v0002-bbbb", COLUMNS)):
+        bundle = write_bundle(layout.registry / "versions" / name, b"graph", small_manifest(columns), {})
+    move_pointer(layout, Pointer("v0002-bbbb", bundle.digest, 1))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TIDELINE_STORE_URL", raising=False)
+    with open_store(store_url(tmp_path)) as store:
+        large = {**make_rents(1)[0].features, "size": "large"}
+        store.append(make_rents(3, features=large, version="v0001-aaaa"))
+        store.append(make_rents(5, version="v0002-bbbb", start=START + DAY))
+    export = ["log", "export", "rent", "-o", "x.parquet"]
+    assert main(export) == 1
+    assert "(--raw), or with those of the version that made it (--version)" in capsys.readouterr().err
+    for version, rows, kind in (("v0001", 3, "string"), ("v0002-bbbb", 5, "double")):
+        assert main([*export, "--version", version]) == 0
+        table = pq.read_table("x.parquet")
+        assert (table.num_rows, table.schema.field("features.size").type) == (rows, kind)
+    assert main([*export, "--raw"]) == 0
+    assert "8 predictions of rent in x.parquet, features as JSON text\n" in capsys.readouterr().out
+    assert pq.read_table("x.parquet").schema.field("features").type == "string"
+    assert main([*export, "--version", "v0003"]) == 1
+    assert "there are: v0001-aaaa, v0002-bbbb" in capsys.readouterr().err
+    assert main([*export, "--version", "v0001", "--since", "2024-01-01"]) == 1
+    assert "no predictions of 'rent' by v0001-aaaa in that time" in capsys.readouterr().err
+
+
 def test_a_label_that_comes_while_its_prediction_is_pruned_goes_with_it(postgres: PostgresServer) -> None:
     locked = "datname = current_database() AND wait_event_type = 'Lock'"
     waits = sa.text(f"SELECT count(*) FROM pg_stat_activity WHERE {locked}")

@@ -210,11 +210,12 @@ class Store:
         out: Path,
         since: int | None = None,
         until: int | None = None,
+        version: str | None = None,
         columns: Sequence[Column] | None = None,
         progress: Callable[[int], object] = lambda rows: None,
     ) -> int:
         """See `export.export`."""
-        return export(self.database, task, out, since, until, columns, progress)
+        return export(self.database, task, out, since, until, version, columns, progress)
 
     def prune(self, task: str, older_than: timedelta, progress: Callable[[int], object] = lambda rows: None) -> Pruned:
         """See `export.prune`."""

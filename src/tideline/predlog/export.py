@@ -37,13 +37,15 @@ def export(
     out: Path,
     since: int | None = None,
     until: int | None = None,
+    version: str | None = None,
     columns: Sequence[Column] | None = None,
     progress: Callable[[int], object] = lambda rows: None,
 ) -> int:
     """Write a task's predictions and labels to a Parquet file; how many there were.
 
-    The rows are those of `iterate`; what is logged after the start is left out. The file has its name once it is whole.
-    `progress` is told the rows of each batch. Raises TidelineError if there is nothing to export.
+    The rows are those of `iterate`, of one `version` if it is named; what is logged after the start is left out. The
+    file has its name once it is whole. `progress` is told the rows of each batch. Raises TidelineError if there is
+    nothing to export.
     """
     import pyarrow.parquet as pq
 
@@ -53,12 +55,12 @@ def export(
     def write(part: Path) -> None:
         nonlocal rows
         with pq.ParquetWriter(part, describe_rows(columns), compression="zstd") as writer:
-            for table in iterate(database, task, since, end, columns=columns):
+            for table in iterate(database, task, since, end, version, columns=columns):
                 writer.write_table(table)
                 rows += table.num_rows
                 progress(table.num_rows)
         if rows == 0:
-            raise TidelineError(f"{database.place} {_describe_lack(database, task)}")
+            raise TidelineError(f"{database.place} {_describe_lack(database, task, version)}")
 
     try:
         write_file(out, write)
@@ -132,9 +134,10 @@ def _require_task(database: Database, task: str) -> None:
         raise TidelineError(f"{database.place} {_describe_lack(database, task)}")
 
 
-def _describe_lack(database: Database, task: str) -> str:
+def _describe_lack(database: Database, task: str, version: str | None = None) -> str:
     with database.connect() as connection:
         tasks = connection.execute(sa.select(predictions.c.task).distinct()).scalars().all()
     if task in tasks:
-        return f"holds no predictions of {task!r} in that time; widen --since and --until"
+        by = f" by {version}" if version else ""
+        return f"holds no predictions of {task!r}{by} in that time; widen --since and --until"
     return f"holds no predictions of {task!r}; there are some of: {', '.join(sorted(tasks)) or 'nothing yet'}"

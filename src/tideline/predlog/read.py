@@ -175,8 +175,8 @@ class _Expander:
             return self._row.decode(text)
         except msgspec.DecodeError as error:
             raise TidelineError(
-                f"prediction {name}: its features do not fit the columns ({error}); read the log without columns, "
-                "or with those of the version that made it"
+                f"prediction {name}: its features do not fit the columns ({error}); read the log without columns "
+                "(--raw), or with those of the version that made it (--version)"
             ) from error
 
 
@@ -186,6 +186,6 @@ def _to_whole(ids: Sequence[str], column: str, values: list[Any]) -> list[int | 
         if number != value:
             raise TidelineError(
                 f"prediction {name}: its features do not fit the columns ({column} is {value}, expected a whole "
-                "number); read the log without columns, or with those of the version that made it"
+                "number); read the log without columns (--raw), or with those of the version that made it (--version)"
             )
     return whole
