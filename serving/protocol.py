@@ -90,7 +90,8 @@ class WholeProtocol(HttpToolsProtocol):
         self.url = self._body = b""
         self.expect_100_continue = False
         self.headers = []
-        self._in_head, self._more, self._head_since, self._idle_since = True, 0, 0.0, 0.0
+        self._in_head, self._more, self._head_since = True, 0, 0.0
+        self._idle_since = 0.0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header. What comes after the body is dropped: nobody reads it, and nothing limits it."""
@@ -99,7 +100,7 @@ class WholeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hold a request that may be whole, and hand all others on."""
-        self._in_head = False
+        self._in_head, self._idle_since = False, 0.0
         if self._seen > HEAD_BYTES:  # else it cannot be
             self._is_too_large = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > HEAD_BYTES
             if self._is_too_large:
@@ -170,7 +171,8 @@ class WholeProtocol(HttpToolsProtocol):
         self._head_timer = None
         if not self._in_head or self.transport.is_closing():
             return
-        left = self._head_since + self.head_seconds - self.loop.time()
+        is_busy = self.cycle is not None and not self.cycle.response_complete  # and may not be reading
+        left = self.head_seconds if is_busy else self._head_since + self.head_seconds - self.loop.time()
         if left > 0:
             self._head_timer = self.loop.call_later(left, self._look_at_head)
         else:
@@ -258,7 +260,7 @@ class WholeProtocol(HttpToolsProtocol):
         self._wait_idly()
 
     def _wait_idly(self) -> None:
-        self._idle_since = self.loop.time()
+        self._idle_since = self._head_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler

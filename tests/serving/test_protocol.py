@@ -329,6 +329,16 @@ def test_a_head_that_takes_its_time_is_given_up(begun: bytes) -> None:
     assert slow.observed == ["/wait"] * 3 + ["other"]
 
 
+def test_a_head_may_begin_while_the_request_before_it_is_answered() -> None:
+    """Its time, and that of an idle connection, count neither then nor while it is answered itself."""
+    with run_slow() as (port, _, slow), connect(port) as connection:
+        connection.sendall(HEAD + b"\r\n1.2" + HEAD[:20])
+        assert read_answers(connection, 1)[0][0] == 200
+        connection.sendall(HEAD[20:] + b"\r\n1.5")
+        assert read_answers(connection, 1)[0][2] == b"1.5"
+    assert slow.observed == ["/wait"] * 2
+
+
 @pytest.mark.parametrize("sent", [b"", b"\r\n"])
 def test_a_connection_that_asks_nothing_is_closed(sent: bytes) -> None:
     with run_slow() as (port, _, slow), connect(port) as connection:
