@@ -31,11 +31,16 @@ logger = logging.getLogger("bentoml.tideline")
 
 
 class Outcomes:
-    """How many requests each version was asked in this worker, and failed."""
+    """How many requests each version answered or failed in this worker, and how many it failed."""
 
     def __init__(self) -> None:
         self.attempts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+
+    def count(self, version: str, failed: bool = False) -> None:
+        """One more."""
+        self.attempts[version] += 1
+        self.failures[version] += failed
 
 
 class Trial:

@@ -88,36 +88,38 @@ class Worker:
         """What `answer` makes of the version that this request is given to, or of the `version` that it names.
 
         Where a canary fails that was not named, the champion answers instead, and it is counted against the canary.
-        Raises Refusal.
+        What was refused, took too long (the log may have kept it waiting) or was given up by its client counts for
+        neither. Raises Refusal.
         """
         live, turn = self._choose(request, version)
         if version is not None or turn.role is None or not self.versions.current.canaries:
             return await answer(live, turn)
-        self.outcomes.attempts[live.version] += 1
         if turn.role != "canary":
             try:
-                return await answer(live, turn)
+                told = await answer(live, turn)
             except Refusal:
                 raise
             except Exception:
-                self.outcomes.failures[live.version] += 1
+                self.outcomes.count(live.version, failed=True)
                 raise
+            self.outcomes.count(live.version)
+            return told
         try:
-            return await answer(live, turn)
+            told = await answer(live, turn)
         except Refusal as refusal:
             if refusal.status != 422:
                 raise
             error: Exception = refusal
-        except asyncio.CancelledError:  # it took too long, and there is no time left for another
-            self.outcomes.failures[live.version] += 1
-            raise
         except Exception as other:
             error = other
+        else:
+            self.outcomes.count(live.version)
+            return told
         instead = self.versions.current.champion.model
         told = await answer(instead, Turn(instead, "champion", turn.key))
         # The champion could answer it, so it was not the request's fault.
-        self.outcomes.attempts[instead.version] += 1
-        self.outcomes.failures[live.version] += 1
+        self.outcomes.count(instead.version)
+        self.outcomes.count(live.version, failed=True)
         CANARY_FAILURES.labels(live.version).inc()
         logger.warning("canary %s failed, %s answered: %s", live.version, instead.version, error)
         return told

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from serving.shadow import CAPACITY
+from serving.trial import EVERY_SECONDS
 from tests.serving.hammer import Hammer, worker_of
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import COLUMNS, ROW, expected_value, write_small_bundle
@@ -205,6 +208,23 @@ def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, se
     counted = 'tideline_challengers_withdrawn_total{task="toy"} 1.0'
     wait_for(lambda: counted in server.client.get("/metrics").text)
     assert f'tideline_canary_failures_total{{version="{registry.versions[3]}"}}' in server.client.get("/metrics").text
+
+
+def test_what_the_log_keeps_waiting_counts_against_nobody(registry: ToyRegistry) -> None:
+    """The log is locked for longer than a request may take: all time out, and the canary goes on."""
+    with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_TIMEOUT="0.5") as server:
+        registry.challenge(1, share=0.5)
+        wait_until_served(server, registry.versions[1])
+        ask(server)
+        other = sqlite3.connect(registry.home / "store" / "predictions.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(40) as threads:
+            statuses = Counter(threads.map(lambda _: server.predict([ROW]).status_code, range(200)))
+        other.close()
+        assert statuses[504] > 100
+        time.sleep(3 * EVERY_SECONDS)  # the trial has looked
+        assert challengers(server)[registry.versions[1]]["is_served"]
+    assert [e.action for e in read_ledger(ledger_file(registry.layout)).entries] == ["promoted", "canary"]
 
 
 def test_without_a_log_a_canary_is_judged_by_what_it_fails_and_no_shadow_runs(registry: ToyRegistry) -> None:
