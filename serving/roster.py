@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -27,12 +27,37 @@ class Served:
         return self.model.version, self.model.bundle.digest
 
 
+@dataclass(slots=True)
+class Outcomes:
+    """How many requests a version answered or failed in this worker, and how many it failed."""
+
+    attempts: int = 0
+    failures: int = 0
+
+    def count(self, failed: bool = False) -> None:
+        """One more."""
+        self.attempts += 1
+        self.failures += failed
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A version that answers a share of the requests since a time (µs since 1970-01-01 UTC). own, champion: what became
+    of requests since then; a version that is offered again begins anew."""
+
+    served: Served
+    share: float
+    since: int
+    own: Outcomes = field(default_factory=Outcomes)
+    champion: Outcomes = field(default_factory=Outcomes)
+
+
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """`canaries` with their shares of the requests, which together are at most 1."""
+    """The shares of the canaries are together at most 1."""
 
     champion: Served
-    canaries: tuple[tuple[Served, float], ...] = ()
+    canaries: tuple[Canary, ...] = ()
     shadows: tuple[Served, ...] = ()
 
     def choose(self, key: str | None) -> tuple[LiveModel, Role]:
@@ -42,16 +67,16 @@ class Roster:
         """
         if self.canaries:
             place = random.random() if key is None else find_place(self.champion.model.version, key)
-            for served, share in self.canaries:
-                if place < share:
-                    return served.model, "canary"
-                place -= share
+            for canary in self.canaries:
+                if place < canary.share:
+                    return canary.served.model, "canary"
+                place -= canary.share
         return self.champion.model, "champion"
 
     def find(self, version: str) -> tuple[LiveModel, Role]:
         """A version that answers, by name. Raises Refusal (404)."""
         answering: list[tuple[Served, Role]] = [(self.champion, "champion")]
-        answering += [(served, "canary") for served, _ in self.canaries]
+        answering += [(canary.served, "canary") for canary in self.canaries]
         for served, role in answering:
             if served.model.version == version:
                 return served.model, role
@@ -60,15 +85,28 @@ class Roster:
         message = f"version {version[:60]!r} is not served; of {task} there is {', '.join(names)}"
         raise Refusal(404, "version", message, names)
 
+    def count(self, version: str, failed: bool = False) -> None:
+        """One request that a version answered or failed; the champion's counts beside each canary."""
+        if version == self.champion.model.version:
+            for canary in self.canaries:
+                canary.champion.count(failed)
+        elif (found := self.find_canary(version)) is not None:
+            found.own.count(failed)
+
+    def find_canary(self, version: str, since: int | None = None) -> Canary | None:
+        """The canary of that version, if it began at that time."""
+        named = (c for c in self.canaries if c.served.model.version == version and since in (None, c.since))
+        return next(named, None)
+
     def with_shares(self, shares: Mapping[str, float]) -> Roster:
         """The same with other shares, by version."""
-        canaries = tuple((s, shares.get(s.model.version, share)) for s, share in self.canaries)
+        canaries = tuple(replace(c, share=shares.get(c.served.model.version, c.share)) for c in self.canaries)
         return replace(self, canaries=canaries)
 
     @property
     def everyone(self) -> list[Served]:
         """All versions, the champion first."""
-        return [self.champion, *(served for served, _ in self.canaries), *self.shadows]
+        return [self.champion, *(canary.served for canary in self.canaries), *self.shadows]
 
 
 def find_place(salt: str, key: str) -> float:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from contextlib import suppress
 from typing import Any
 
 from serving.metrics import WITHDRAWN
+from serving.roster import Outcomes
 from serving.settings import Settings
 from serving.stopwatch import Stopwatch
 from serving.versions import Versions
@@ -30,25 +30,12 @@ EVERY_SECONDS = 2.0  # or longer, when the log is large
 logger = logging.getLogger("bentoml.tideline")
 
 
-class Outcomes:
-    """How many requests each version answered or failed in this worker, and how many it failed."""
-
-    def __init__(self) -> None:
-        self.attempts: Counter[str] = Counter()
-        self.failures: Counter[str] = Counter()
-
-    def count(self, version: str, failed: bool = False) -> None:
-        """One more."""
-        self.attempts[version] += 1
-        self.failures[version] += failed
-
-
 class Trial:
     """`act` is called several times a second, in a thread beside the event loop. Without a store (nothing is logged)
     latency and failures are judged, errors are not known."""
 
-    def __init__(self, settings: Settings, versions: Versions, store: Store | None, outcomes: Outcomes) -> None:
-        self._task, self._versions, self._store, self._outcomes = settings.task, versions, store, outcomes
+    def __init__(self, settings: Settings, versions: Versions, store: Store | None) -> None:
+        self._task, self._versions, self._store = settings.task, versions, store
         self._stopwatch = Stopwatch()
         self._due = 0.0
 
@@ -58,7 +45,10 @@ class Trial:
         if pointer is None or layout is None or not pointer.challengers or time.monotonic() < self._due:
             return
         start = time.monotonic()
-        self._stopwatch.measure([served.model for served in self._versions.current.everyone])
+        roster = self._versions.current
+        served = {s.model.version: s.model for s in roster.everyone[1:]}
+        on_trial = {(c.version, c.since): served[c.version] for c in pointer.challengers if c.version in served}
+        self._stopwatch.measure(roster.champion.model, on_trial)
         self._judge(layout, pointer)
         # However large the log has become, one part in twenty of the time is spent on it.
         now = time.monotonic()
@@ -70,9 +60,12 @@ class Trial:
         if self._store is not None:
             with suppress(StoreUnavailable):  # the log itself says so; the rest is judged all the same
                 found = {(t.version, t.role): t for t in self._store.tally(self._task, since)}
-        champion = self._measure(pointer.version, found.get((pointer.version, "champion")))
         for challenger in pointer.challengers:
-            own = self._measure(challenger.version, found.get((challenger.version, challenger.role)))
+            champion, own = self._measure(
+                challenger,
+                found.get((pointer.version, "champion"), Tally(pointer.version, "champion", 0)),
+                found.get((challenger.version, challenger.role), Tally(challenger.version, challenger.role, 0)),
+            )
             if reasons := judge_live(champion, own, challenger.margins):
                 self._withdraw(layout, pointer, challenger, reasons)
                 return
@@ -83,9 +76,16 @@ class Trial:
             shares = share_requests([t.loss if t else NONE for t in tallies])
             self._versions.set_shares(dict(zip(versions, shares, strict=True)))
 
-    def _measure(self, version: str, found: Tally | None) -> Live:
-        attempts, failures = self._outcomes.attempts[version], self._outcomes.failures[version]
-        return Live(found.loss if found else NONE, self._stopwatch.read(version), attempts, failures)
+    def _measure(self, challenger: Challenger, champion: Tally, own: Tally) -> tuple[Live, Live]:
+        """What champion and challenger did since its trial began."""
+        latencies = self._stopwatch.read((challenger.version, challenger.since))
+        canary = self._versions.current.find_canary(challenger.version, challenger.since)
+        counts = (Outcomes(), Outcomes()) if canary is None else (canary.champion, canary.own)
+        first, second = (
+            Live(tally.loss, latency, count.attempts, count.failures)
+            for tally, latency, count in zip((champion, own), latencies, counts, strict=True)
+        )
+        return first, second
 
     def _withdraw(self, layout: Layout, pointer: Pointer, challenger: Challenger, reasons: list[str]) -> None:
         live: dict[str, Any] = {"unknown": "nothing is logged"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import msgspec
@@ -19,7 +19,7 @@ from serving.live_model import LiveModel
 from serving.metrics import VersionMeter
 from serving.openapi import describe_api
 from serving.parity_check import NotReached, ParityCheck, find_token
-from serving.roster import Roster, Served
+from serving.roster import Canary, Roster, Served
 from serving.settings import Settings
 from serving.source import find_layout, has_registry, open_bundle, open_version, read_state, watch_ledger, watch_pointer
 from tideline.bundle import Bundle
@@ -65,7 +65,7 @@ class Versions:
     def describe(self) -> dict[str, Any]:
         """What GET /model answers: the champion, and who is beside it."""
         roster, pointer = self.current, self.pointer
-        shares = {s.model.version: share for s, share in roster.canaries}
+        shares = {c.served.model.version: c.share for c in roster.canaries}
         served = {s.model.version for s in roster.everyone}
         challengers = [
             {
@@ -126,7 +126,9 @@ class Versions:
             else:
                 self._refused.pop(c.version, None)
                 if c.role == "canary":
-                    canaries.append((served, c.share))
+                    there = self.current.find_canary(c.version, c.since)
+                    same = there is not None and there.served is served
+                    canaries.append(replace(there, share=c.share) if same else Canary(served, c.share, c.since))
                 else:
                     shadows.append(served)
         self._switch(Roster(champion, tuple(canaries), tuple(shadows)))

@@ -17,11 +17,12 @@ from serving.log import PredictionLog, find_store, refuse_unlogged
 from serving.metrics import CANARY_FAILURES, LogMeter, ModelMeter, RequestMeter, forget_dead_workers
 from serving.parity_check import HEADER, read_question, refuse_absent
 from serving.pulse import Pulse
+from serving.roster import Roster
 from serving.routing import STICKY_LENGTH, Request
 from serving.schema import Row
 from serving.settings import Settings
 from serving.shadow import Beside, ShadowRunner
-from serving.trial import Outcomes, Trial
+from serving.trial import Trial
 from serving.versions import Versions
 from tideline.contracts import TidelineError
 from tideline.predlog import Store
@@ -41,7 +42,7 @@ class Worker:
         forget_dead_workers()
         self.versions = Versions(settings)
         self.access = Access(find_keys(settings), settings.open, settings.workers, self.versions.token)
-        self.request_meter, self.outcomes = RequestMeter(), Outcomes()
+        self.request_meter = RequestMeter()
         self.log: PredictionLog | None = None
         self.store: Store | None = None
         self.drift: DriftGauges | None = None
@@ -54,7 +55,7 @@ class Worker:
             self._shadows = ShadowRunner(self.log)
             quick.append(self._measure_log)
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
-        trial = Trial(settings, self.versions, self.store, self.outcomes)
+        trial = Trial(settings, self.versions, self.store)
         # Loading a version takes its time, and so does asking the log.
         acts: list[list[Callable[[], None]]] = [quick, [self.versions.follow], [trial.act]]
         if self.store is not None:
@@ -91,8 +92,9 @@ class Worker:
         What was refused, took too long (the log may have kept it waiting) or was given up by its client counts for
         neither. Raises Refusal.
         """
-        live, turn = self._choose(request, version)
-        if version is not None or turn.role is None or not self.versions.current.canaries:
+        roster = self.versions.current
+        live, turn = self._choose(request, version, roster)
+        if version is not None or turn.role is None or not roster.canaries:
             return await answer(live, turn)
         if turn.role != "canary":
             try:
@@ -100,9 +102,9 @@ class Worker:
             except Refusal:
                 raise
             except Exception:
-                self.outcomes.count(live.version, failed=True)
+                roster.count(live.version, failed=True)
                 raise
-            self.outcomes.count(live.version)
+            roster.count(live.version)
             return told
         try:
             told = await answer(live, turn)
@@ -113,13 +115,13 @@ class Worker:
         except Exception as other:
             error = other
         else:
-            self.outcomes.count(live.version)
+            roster.count(live.version)
             return told
-        instead = self.versions.current.champion.model
+        instead = roster.champion.model
         told = await answer(instead, Turn(instead, "champion", turn.key))
         # The champion could answer it, so it was not the request's fault.
-        self.outcomes.count(instead.version)
-        self.outcomes.count(live.version, failed=True)
+        roster.count(instead.version)
+        roster.count(live.version, failed=True)
         CANARY_FAILURES.labels(live.version).inc()
         logger.warning("canary %s failed, %s answered: %s", live.version, instead.version, error)
         return told
@@ -142,7 +144,7 @@ class Worker:
             self._shadows.offer(Beside(turn.model, shadows, rows, share.ids, route, turn.key))
         return share
 
-    def _choose(self, request: Request, version: str | None) -> tuple[LiveModel, Turn]:
+    def _choose(self, request: Request, version: str | None, roster: Roster) -> tuple[LiveModel, Turn]:
         key = question = b""
         for name, value in request.scope["headers"]:
             if name == b"x-sticky-key":
@@ -156,7 +158,6 @@ class Worker:
                 raise refuse_absent(named)
             return candidate, Turn(candidate, None)
         sticky = read_sticky_key(key) if key else None
-        roster = self.versions.current
         live, role = roster.choose(sticky) if version is None else roster.find(version)
         return live, Turn(live, role, sticky)
 

@@ -210,6 +210,26 @@ def test_what_a_canary_cannot_answer_the_champion_does(registry: ToyRegistry, se
     assert f'tideline_canary_failures_total{{version="{registry.versions[3]}"}}' in server.client.get("/metrics").text
 
 
+def test_a_version_that_is_offered_again_begins_anew(registry: ToyRegistry, server: RealServer) -> None:
+    """What it failed in an earlier trial does not count in the next: of thirty and more failures none is left."""
+    offer_narrow(registry)
+    never = Margins(failures=1.0, latency=100.0, error=100.0)
+    registry.challenge(3, share=1.0, margins=never)
+    wait_until_served(server, registry.versions[3])
+    assert {ask(server, row={**ROW, "rooms": 10})["model"]["version"] for _ in range(60)} == {registry.versions[0]}
+    registry.end(3)
+    registry.challenge(3, share=0.5, margins=Margins(latency=100.0, error=100.0))  # before the server has looked again
+    wait_until_served(server, registry.versions[3])
+    answers = [ask(server, row={**ROW, "rooms": 5}) for _ in range(80)]
+    assert len({a["model"]["version"] for a in answers}) == 2
+    time.sleep(2 * EVERY_SECONDS)  # the trial has looked
+    assert registry.versions[3] in challengers(server)
+    for _ in range(80):
+        ask(server, row={**ROW, "rooms": 10})
+    wait_for(lambda: not challengers(server))
+    assert "it failed" in withdrawn(registry)
+
+
 def test_what_the_log_keeps_waiting_counts_against_nobody(registry: ToyRegistry) -> None:
     """The log is locked for longer than a request may take: all time out, and the canary goes on."""
     with RealServer(["--task", "toy"], registry.home, TIDELINE_SERVING_TIMEOUT="0.5") as server:

@@ -17,6 +17,7 @@ from tideline.layout import Layout
 from tideline.ledger import append_entry
 from tideline.live_parity import write_parity
 from tideline.pointer import Challenger, ChallengerRole, Margins, Pointer, RouterKind, move_pointer, read_pointer
+from tideline.rollout import end_trial
 
 SHIFTS = (0.0, 1000.0, 2000.0)
 
@@ -66,6 +67,10 @@ class ToyRegistry:
         challengers = (*pointer.challengers, challenger)
         changed = msgspec.structs.replace(pointer, seq=entry.seq, challengers=challengers, router=router)
         move_pointer(self.layout, changed)
+
+    def end(self, number: int) -> None:
+        """End a challenger's trial, as an admin does."""
+        end_trial(self.layout, self.versions[number], "by hand")
 
     def folder(self, number: int) -> Path:
         """A version's bundle."""
