@@ -21,8 +21,9 @@ from tideline.contracts import TidelineError
 from tideline.layout import Layout
 from tideline.live_gate import Live, judge_live
 from tideline.live_report import measure_trial
+from tideline.live_tally import TrialTallies
 from tideline.pointer import Challenger, Pointer, read_pointer
-from tideline.predlog import NONE, Store, StoreUnavailable, Tally
+from tideline.predlog import NONE, Moments, Store, StoreUnavailable
 from tideline.rollout import end_trial
 
 EVERY_SECONDS = 2.0  # or longer, when the log is large
@@ -55,35 +56,28 @@ class Trial:
         self._due = now + max(EVERY_SECONDS, 20 * (now - start))
 
     def _judge(self, layout: Layout, pointer: Pointer) -> None:
-        found: dict[tuple[str, str], Tally] = {}
-        since = min(c.since for c in pointer.challengers)
+        tallies: TrialTallies | None = None
         if self._store is not None:
             with suppress(StoreUnavailable):  # the log itself says so; the rest is judged all the same
-                found = {(t.version, t.role): t for t in self._store.tally(self._task, since)}
+                tallies = TrialTallies(self._store, self._task, pointer)
         for challenger in pointer.challengers:
-            champion, own = self._measure(
-                challenger,
-                found.get((pointer.version, "champion"), Tally(pointer.version, "champion", 0)),
-                found.get((challenger.version, challenger.role), Tally(challenger.version, challenger.role, 0)),
-            )
+            losses = (NONE, NONE) if tallies is None else tuple(t.loss for t in tallies.compare(challenger))
+            champion, own = self._measure(challenger, *losses)
             if reasons := judge_live(champion, own, challenger.margins):
                 self._withdraw(layout, pointer, challenger, reasons)
                 return
-        if pointer.router == "bandit":
-            versions = [pointer.version, *(c.version for c in pointer.challengers if c.role == "canary")]
-            roles = ["champion", *["canary"] * (len(versions) - 1)]
-            tallies = [found.get(key) for key in zip(versions, roles, strict=True)]
-            shares = share_requests([t.loss if t else NONE for t in tallies])
-            self._versions.set_shares(dict(zip(versions, shares, strict=True)))
+        if pointer.router == "bandit" and tallies is not None and (answering := tallies.list_answering()):
+            shares = share_requests([t.loss for t in answering])
+            self._versions.set_shares({t.version: share for t, share in zip(answering, shares, strict=True)})
 
-    def _measure(self, challenger: Challenger, champion: Tally, own: Tally) -> tuple[Live, Live]:
-        """What champion and challenger did since its trial began."""
+    def _measure(self, challenger: Challenger, champion: Moments, own: Moments) -> tuple[Live, Live]:
+        """What champion and challenger did since its trial began, from their losses since then."""
         latencies = self._stopwatch.read((challenger.version, challenger.since))
         canary = self._versions.current.find_canary(challenger.version, challenger.since)
         counts = (Outcomes(), Outcomes()) if canary is None else (canary.champion, canary.own)
         first, second = (
-            Live(tally.loss, latency, count.attempts, count.failures)
-            for tally, latency, count in zip((champion, own), latencies, counts, strict=True)
+            Live(loss, latency, count.attempts, count.failures)
+            for loss, latency, count in zip((champion, own), latencies, counts, strict=True)
         )
         return first, second
 

@@ -127,8 +127,9 @@ class Versions:
                 self._refused.pop(c.version, None)
                 if c.role == "canary":
                     there = self.current.find_canary(c.version, c.since)
-                    same = there is not None and there.served is served
-                    canaries.append(replace(there, share=c.share) if same else Canary(served, c.share, c.since))
+                    if there is None or there.served is not served:
+                        there = Canary(served, c.share, c.since)
+                    canaries.append(replace(there, share=c.share))
                 else:
                     shadows.append(served)
         self._switch(Roster(champion, tuple(canaries), tuple(shadows)))
