@@ -54,11 +54,12 @@ class Canary:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """The shares of the canaries are together at most 1."""
+    """The shares of the canaries are together at most 1. seq: of the pointer that says so; 0 if none does."""
 
     champion: Served
     canaries: tuple[Canary, ...] = ()
     shadows: tuple[Served, ...] = ()
+    seq: int = 0
 
     def choose(self, key: str | None) -> tuple[LiveModel, Role]:
         """The version for a request. A sticky key is always given the same one, as long as the shares stay.

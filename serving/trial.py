@@ -68,7 +68,7 @@ class Trial:
                 return
         if pointer.router == "bandit" and tallies is not None and (answering := tallies.list_answering()):
             shares = share_requests([t.loss for t in answering])
-            self._versions.set_shares({t.version: share for t, share in zip(answering, shares, strict=True)})
+            self._versions.set_shares(dict(zip((t.version for t in answering), shares, strict=True)), pointer.seq)
 
     def _measure(self, challenger: Challenger, champion: Moments, own: Moments) -> tuple[Live, Live]:
         """What champion and challenger did since its trial began, from their losses since then."""
@@ -90,11 +90,12 @@ class Trial:
             live = {"unknown": str(error)}
         try:
             evidence = {"live": live, "reasons": reasons}
-            end_trial(layout, challenger.version, "; ".join(reasons), evidence, withdrawn=True)
+            end_trial(layout, challenger.version, "; ".join(reasons), evidence, withdrawn=True, since=challenger.since)
         except TidelineError:
             present = read_pointer(layout)
-            if present is not None and present.find(challenger.version) == challenger:
+            found = None if present is None else present.find(challenger.version)
+            if found is not None and found.since == challenger.since:
                 raise
-            return  # another worker was faster
+            return  # another worker was faster, or an admin
         WITHDRAWN.labels(self._task).inc()
         logger.warning("%s is withdrawn: %s", challenger.version, "; ".join(reasons))

@@ -8,6 +8,7 @@ in its place. An old one lives until its last request is answered.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -55,6 +56,7 @@ class Versions:
         self._blocked: PendingError | None = None
         self._refused: dict[str, PendingError] = {}
         self._candidate: Served | None = None
+        self._lock = threading.Lock()  # two threads change `current`: one follows the registry, one judges the trial
         self.pointer: Pointer | None = None
         champion = self._load(*open_bundle(settings))
         if self.layout is not None and self._has_sample(champion):
@@ -86,9 +88,14 @@ class Versions:
         known = [*self.current.everyone, *([self._candidate] if self._candidate else [])]
         return next((served.model for served in known if served.model.version == version), None)
 
-    def set_shares(self, shares: Mapping[str, float]) -> None:
-        """Share requests among champion and canaries by version, until the pointer is moved again."""
-        self.current = self.current.with_shares(shares)
+    def set_shares(self, shares: Mapping[str, float], seq: int) -> None:
+        """Share requests among champion and canaries by version, until the pointer is moved again.
+
+        seq: of the pointer that they were found for; if another one is followed by now, nothing happens.
+        """
+        with self._lock:
+            if self.current.seq == seq:
+                self.current = self.current.with_shares(shares)
 
     def follow(self) -> None:
         """Serve what the pointer names, if it or the ledger has changed. Whatever is wrong, the old versions go on."""
@@ -111,7 +118,8 @@ class Versions:
             champion = self._take(pointer.version, pointer.digest, may_lack_sample=True)
         except Exception as error:  # a bundle can be broken in ways that only its libraries know
             self._blocked = self._note(pointer.version, error, kept, self._blocked)
-            self.current = Roster(self.current.champion)  # the challengers do not challenge this one
+            with self._lock:
+                self.current = Roster(self.current.champion)  # the challengers do not challenge this one
             return
         self._blocked = None
         canaries, shadows = [], []
@@ -129,10 +137,12 @@ class Versions:
                     there = self.current.find_canary(c.version, c.since)
                     if there is None or there.served is not served:
                         there = Canary(served, c.share, c.since)
-                    canaries.append(replace(there, share=c.share))
+                    # A version is tried again: what the bandit gave the others stays.
+                    is_same = self.current.seq == pointer.seq
+                    canaries.append(there if is_same else replace(there, share=c.share))
                 else:
                     shadows.append(served)
-        self._switch(Roster(champion, tuple(canaries), tuple(shadows)))
+        self._switch(Roster(champion, tuple(canaries), tuple(shadows), pointer.seq))
 
     def _take(self, version: str, digest: str, may_lack_sample: bool = False) -> Served:
         """The version if it is served already; else it is loaded and asked over HTTP. Raises whatever is wrong."""
@@ -161,7 +171,8 @@ class Versions:
         return there
 
     def _switch(self, roster: Roster) -> None:
-        before, self.current = self.current, roster
+        with self._lock:
+            before, self.current = self.current, roster
         old, new = before.champion.model, roster.champion.model
         if before.champion is not roster.champion:
             self._meter.switch(old.byline, new.byline)

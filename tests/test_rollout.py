@@ -74,6 +74,17 @@ def test_what_was_withdrawn_is_not_offered_again(layout: Layout) -> None:
     assert submit(layout, "better").action == "already champion"
 
 
+def test_what_was_seen_in_one_trial_ends_no_other(layout: Layout) -> None:
+    trial = challenge(RENT, PARAMS, layout, "canary", 0.1)
+    (before,) = status(layout).challengers
+    end_trial(layout, trial.version)
+    challenge(RENT, PARAMS, layout, "canary", 0.1)
+    with pytest.raises(TidelineError, match="was offered again meanwhile: its present trial goes on"):
+        end_trial(layout, trial.version, "it failed", withdrawn=True, since=before.since)
+    assert [c.version for c in status(layout).challengers] == [trial.version]
+    assert actions(layout) == ["promoted", "canary", "ended", "canary"]
+
+
 def test_trials_end_with_the_champion_that_they_challenge(layout: Layout) -> None:
     offer(layout, "poor")
     shadow = challenge(RENT, PARAMS, layout, "shadow")

@@ -81,16 +81,20 @@ def end_trial(
     reason: str = "",
     evidence: Mapping[str, Any] | None = None,
     withdrawn: bool = False,
+    since: int | None = None,
     patience: float = PATIENCE,
 ) -> Verdict:
     """Take a challenger out. If it is `withdrawn` for what it did live, its bundle is not offered again.
 
-    Raises TidelineError if it is no challenger, or another writes for longer than `patience` seconds.
+    since: when the trial began that is meant (µs since 1970-01-01 UTC): what was seen in one ends no other. Raises
+    TidelineError if it is no challenger, or not since then, or another writes for longer than `patience` seconds.
     """
     with writing(layout, patience):
         settle(layout)
         pointer = _read_champion(layout)
         challenger = _find_challenger(layout, pointer, version)
+        if since not in (None, challenger.since):
+            raise TidelineError(f"{challenger.version} was offered again meanwhile: its present trial goes on")
         action = WITHDRAWN if withdrawn else ENDED
         reasons = [reason] if reason else []
         name, digest = challenger.version, challenger.digest
