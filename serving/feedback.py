@@ -17,7 +17,7 @@ STATES = {
     "repeated": "the same value again; nothing changes",
     "corrected": "another value: it counts from now on, the earlier ones stay as history",
     "unknown": "no such prediction: never made, or removed since",
-    "invalid": "not a finite number, or not one of the model's classes",
+    "invalid": "no number, or one above 1e60 either way; not one of the model's classes",
 }
 ID_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 64, "examples": ["0" * ID_LENGTH]}
 LABEL_SCHEMA = {"type": ["number", "string"], "maxLength": 200}

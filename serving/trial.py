@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from typing import Any
 
 from serving.metrics import WITHDRAWN
@@ -58,8 +57,12 @@ class Trial:
     def _judge(self, layout: Layout, pointer: Pointer) -> None:
         tallies: TrialTallies | None = None
         if self._store is not None:
-            with suppress(StoreUnavailable):  # the log itself says so; the rest is judged all the same
+            try:  # without the log the rest is judged all the same
                 tallies = TrialTallies(self._store, self._task, pointer)
+            except StoreUnavailable:
+                pass  # the log itself says so
+            except (TidelineError, ArithmeticError) as error:
+                logger.error("%s: the errors of the trial cannot be judged: %s", self._task, error)
         for challenger in pointer.challengers:
             losses = (NONE, NONE) if tallies is None else tuple(t.loss for t in tallies.compare(challenger))
             champion, own = self._measure(challenger, *losses)
@@ -86,7 +89,7 @@ class Trial:
         try:
             if self._store is not None:
                 live = measure_trial(self._store, layout, pointer)
-        except StoreUnavailable as error:
+        except (TidelineError, ArithmeticError) as error:
             live = {"unknown": str(error)}
         try:
             evidence = {"live": live, "reasons": reasons}

@@ -55,6 +55,12 @@ def test_too_few_labels_are_not_judged() -> None:
     assert judge_live(Live(Moments(1_000, 1.0, 1.0)), Live(Moments(30, 1_000.0, 1.0)), Margins(least=30))
 
 
+@pytest.mark.parametrize("absurd", [Moments(99, 1e160, np.inf), Moments(99, np.nan, 0.0), Moments(99, np.inf, 0.0)])
+def test_what_is_no_number_is_not_judged(absurd: Moments) -> None:
+    assert judge_live(Live(Moments(1_000, 1.0, 1.0)), Live(absurd), Margins()) == []
+    assert judge_live(Live(absurd), Live(Moments(1_000, 1.0, 1.0)), Margins()) == []
+
+
 @pytest.mark.parametrize(("failures", "withdrawn"), [(0, False), (1, False), (15, True), (30, True)])
 def test_failures_withdraw(failures: int, withdrawn: bool) -> None:
     champion = Live(attempts=1_000, failures=0)

@@ -170,3 +170,6 @@ class VersionRoutes:
             return measure_trial(self._worker.store, self._layout, pointer)
         except StoreUnavailable:  # the log itself says so
             return None
+        except (TidelineError, ArithmeticError) as error:
+            logger.error("%s: there are no live figures: %s", self._layout.task, error)
+            return None

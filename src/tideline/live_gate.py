@@ -33,7 +33,7 @@ def judge_live(champion: Live, challenger: Live, margins: Margins) -> list[str]:
         ("error", "", challenger.loss, champion.loss, margins.error),
         ("latency", " µs", challenger.latency, champion.latency, margins.latency),
     ):
-        if min(own.n, other.n) < margins.least:
+        if min(own.n, other.n) < margins.least or not (is_finite(own) and is_finite(other)):
             continue
         # The margin is a share of the champion's mean: own - (1 + margin) * other > 0.
         allowed = Moments(other.n, other.mean * (1 + margin), other.deviation * (1 + margin))
@@ -65,6 +65,11 @@ def find_width(n: int, alpha: float) -> float:
     tuned = -2 * math.log(alpha) + math.log(-2 * math.log(alpha)) + 1
     grown = n * tuned / TYPICAL
     return math.sqrt(2 * (grown + 1) / grown * math.log(math.sqrt(grown + 1) / alpha))
+
+
+def is_finite(moments: Moments) -> bool:
+    """False for moments of values so large that nothing can be said about them."""
+    return math.isfinite(moments.mean) and math.isfinite(moments.deviation)
 
 
 def _shares(live: Live) -> Moments:

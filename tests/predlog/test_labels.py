@@ -48,6 +48,15 @@ def test_states_of_a_number(store: Store) -> None:
     assert tuple(view) == (6.5, error, 7_200.0)
 
 
+@pytest.mark.parametrize("value", [1.1e60, -1e155, 10**300])
+def test_a_number_whose_error_nobody_can_sum_is_invalid(store: Store, value: float) -> None:
+    rents = make_rents(1)
+    store.append(rents)
+    (answer,) = store.record_labels([Label(rents[0].prediction_id, value)])
+    assert answer.state == "invalid" and answer.reason.startswith("expected at most 1e+60 either way, got ")
+    assert store.record_labels([Label(rents[0].prediction_id, -1e60)])[0].state == "accepted"
+
+
 def test_states_of_a_class(store: Store) -> None:
     pets = make_pets(2)
     bare = make_pets(1, probabilities=None)

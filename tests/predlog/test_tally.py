@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from tests.predlog.samples import make_pets, make_rents
-from tideline.predlog import Label, Store
+from tideline.bandit import share_requests
+from tideline.predlog import NONE, Label, Store
 
 
 def test_tally_agrees_with_the_report(store: Store) -> None:
@@ -35,6 +37,36 @@ def test_tally_agrees_with_the_report(store: Store) -> None:
     latencies = 100 + np.arange(0, 40, 4)  # one a request
     assert found["champion"].latency.n == 10 and found["shadow"].latency.n == 0
     assert found["champion"].latency.mean == pytest.approx(latencies.mean())
+
+
+@pytest.mark.parametrize("absurd", [1e61, 1e77, 1e155, -1e160, 1.7e308])
+def test_an_absurd_label_that_is_there_spoils_nothing(store: Store, absurd: float) -> None:
+    """Beyond what is taken now, but a store may hold it from earlier: it counts as no label."""
+    records = make_rents(60, prediction=300.0)
+    store.append(records)
+    store.record_labels([Label(record.prediction_id, 300.0 + i % 3) for i, record in enumerate(records[:50])])
+    store.record_labels([Label(record.prediction_id, 0.0) for record in records[50:52]])
+    with store.database.transaction() as connection:
+        change = "UPDATE labels SET label = :value WHERE prediction_id = :name"
+        connection.execute(sa.text(change), {"value": absurd, "name": records[50].prediction_id})
+    (found,) = store.tally(records[0].task, 0)
+    (report,) = store.live_error(records[0].task)
+    assert (found.predictions, found.loss.n) == (report.n, report.labelled) == (60, 51)
+    assert found.loss.mean == pytest.approx((sum(i % 3 for i in range(50)) + 300) / 51)
+    assert report.mae is not None and report.mae.value == pytest.approx(found.loss.mean)
+    assert np.isfinite([found.loss.deviation, found.square.mean, found.square.deviation]).all()
+
+
+def test_the_largest_label_can_be_summed(store: Store) -> None:
+    records = make_rents(1_000, prediction=1e38)
+    store.append(records)
+    answers = store.record_labels([Label(record.prediction_id, 1e60 * (-1) ** i) for i, record in enumerate(records)])
+    assert {answer.state for answer in answers} == {"accepted"}
+    (found,) = store.tally(records[0].task, 0)
+    assert np.isfinite([found.loss.deviation, found.square.mean, found.square.deviation]).all()
+    assert sum(share_requests([found.loss, found.loss, NONE])) == pytest.approx(1.0)
+    (report,) = store.live_error(records[0].task)
+    assert report.mae is not None and report.mae.value == pytest.approx(1e60)
 
 
 def test_classes_are_counted_by_misses(store: Store) -> None:

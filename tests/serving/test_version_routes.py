@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from typing import Any
 
 import httpx
@@ -141,6 +142,24 @@ def test_the_report_on_a_bandit_tells_what_it_has_lost(registry: ToyRegistry, se
     assert told["router"] == "bandit" and canary["predictions"] > 0
     assert told["regret"] == pytest.approx((999.0 - 1.0) * canary["predictions"], rel=1e-4)
     assert f"regret so far: {told['regret']:,.6g} (loss above that of the version" in describe_live(registry.layout)
+
+
+def test_one_absurd_label_breaks_no_judgement(registry: ToyRegistry, server: RealServer) -> None:
+    """Sent now it is refused; in the store from earlier it counts for nothing."""
+    registry.challenge(1, router="bandit", margins=Margins(least=2))
+    wait_for(lambda: [c["is_served"] for c in read(server)["challengers"]] == [True])
+    answers = [server.predict([ROW]).json() for _ in range(40)]
+    labels = [{"prediction_id": a["prediction_ids"][0], "label": a["predictions"][0] + 1.0} for a in answers]
+    assert server.client.post("/feedback", json={"labels": labels}).json()["states"] == {"accepted": 40}
+    absurd = {"prediction_id": answers[0]["prediction_ids"][0], "label": 1e160}
+    assert server.client.post("/feedback", json={"labels": [absurd]}).json()["states"] == {"invalid": 1}
+    with sqlite3.connect(registry.home / "store" / "predictions.db") as connection:
+        newest = "(SELECT max(label_id) FROM labels)"
+        connection.execute(f"UPDATE labels SET label = 1e160 WHERE label_id = {newest}")
+    wait_for(lambda: sum(v["labelled"] for v in read(server)["live"]["versions"]) == 39)
+    assert [c["version"] for c in read(server)["challengers"]] == [registry.versions[1]]
+    assert describe_live(registry.layout).count("  mae  ") == 2
+    assert "Traceback" not in server.log
 
 
 def test_a_server_without_a_registry_has_no_versions(server: RealServer) -> None:

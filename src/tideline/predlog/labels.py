@@ -4,7 +4,8 @@ accepted   the first label of a prediction
 repeated   the same value again: nothing is stored
 corrected  another value: a new row, which counts from now on; the earlier ones stay
 unknown    no such prediction (never made, or pruned): not stored
-invalid    not a finite number (regression), not one of the model's classes (classification): not stored
+invalid    no number, or one beyond `LARGEST` either way (regression), not one of the model's classes (classification):
+           not stored
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import sqlalchemy as sa
 
 from tideline.predlog.database import Database
 from tideline.predlog.records import Label, LabelAnswer, LabelState
+from tideline.predlog.tables import LARGEST, predictions
 from tideline.predlog.tables import labels as table
-from tideline.predlog.tables import predictions
 
 CHUNK = 500
 
@@ -155,7 +156,9 @@ def _check(value: Any, classes: list[str] | None) -> tuple[float | str, str]:
             number = float(value)
         except OverflowError:
             number = math.inf
-        return number, "" if math.isfinite(number) else f"expected a finite number, got {_show(value)}"
+        if not math.isfinite(number):
+            return number, f"expected a finite number, got {_show(value)}"
+        return number, "" if abs(number) <= LARGEST else f"expected at most {LARGEST:g} either way, got {_show(value)}"
     if not isinstance(value, str) or (classes and value not in classes) or not value or not value.isprintable():
         expected = f"one of {', '.join(classes[:20])}" if classes else "the name of a class"
         return "", f"expected {expected}, got {_show(value)}"

@@ -16,7 +16,7 @@ import msgspec
 import sqlalchemy as sa
 
 from tideline.predlog.database import Database
-from tideline.predlog.tables import labelled_id, labels, predictions
+from tideline.predlog.tables import counts_in_figures, labelled_id, labels, predictions
 from tideline.predlog.tally import Moments
 
 _Z = 1.959963984540054
@@ -55,7 +55,8 @@ def live_error(database: Database, task: str, since: int | None = None, until: i
     """Live error of each version and role of a task, oldest version first.
 
     since (included) and until (excluded) are µs since 1970-01-01 UTC and limit when a prediction was made, not when its
-    label came. Raises StoreUnavailable.
+    label came. Numbers beyond `tables.LARGEST`, which a store may hold from earlier, are left out. Raises
+    StoreUnavailable.
     """
     conditions = [_P.task == task]
     conditions += [_P.time >= since] if since is not None else []
@@ -69,7 +70,7 @@ def live_error(database: Database, task: str, since: int | None = None, until: i
     intervals = sa.cast(_P.intervals, sa.Text)
     labelled = (
         sa.select(_P.version, _P.role, _P.prediction, _L.label, _P.predicted_class, _L.label_class, intervals)
-        .join(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current))
+        .join(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current, counts_in_figures()))
         .where(*conditions)
     )  # fmt: skip
     with database.snapshot() as connection:

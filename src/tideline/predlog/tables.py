@@ -104,6 +104,16 @@ alert_deliveries = sa.Table(
     ),
 )
 
+# Of a label or a prediction that takes part in figures: the fourth power of its error, summed, is still a number.
+LARGEST = 1e60
+
+
+def counts_in_figures() -> sa.ColumnElement[bool]:
+    """Whether a labelled row takes part in figures: of numbers, only those that are not larger than `LARGEST`."""
+    numbers = sa.and_(sa.func.abs(labels.c.label) <= LARGEST, sa.func.abs(predictions.c.prediction) <= LARGEST)
+    return sa.or_(labels.c.label.is_(None), numbers)
+
+
 # Whose label counts for a row: a shadow's request is the prediction that it was made beside.
 labelled_id = sa.case(
     (predictions.c.role == "shadow", predictions.c.request_id),

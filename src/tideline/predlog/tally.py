@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tideline.predlog.database import Database
-from tideline.predlog.tables import labelled_id, labels, predictions
+from tideline.predlog.tables import counts_in_figures, labelled_id, labels, predictions
 
 _P, _L = predictions.c, labels.c
 
@@ -52,7 +52,11 @@ class Tally:
 
 
 def tally(database: Database, task: str, since: int) -> list[Tally]:
-    """What each version did in each role since a time (µs since 1970-01-01 UTC). Raises StoreUnavailable."""
+    """What each version did in each role since a time (µs since 1970-01-01 UTC).
+
+    Numbers beyond `LARGEST`, which a store may hold from earlier, count as if they had no label. Raises
+    StoreUnavailable.
+    """
     miss = sa.case((_L.label_class == _P.predicted_class, 0.0), (_L.label_class.is_not(None), 1.0))
     loss = sa.case((_L.label.is_not(None), sa.func.abs(_P.prediction - _L.label)), else_=miss)
     first = _P.prediction_id == _P.request_id  # one row a request
@@ -63,7 +67,9 @@ def tally(database: Database, task: str, since: int) -> list[Tally]:
             _P.version, _P.role, count(), count(_L.label_class), count(loss), total(loss), total(loss * loss),
             total(loss * loss * loss * loss), count(latency), total(latency), total(latency * latency),
         )
-        .select_from(predictions.outerjoin(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current)))
+        .select_from(
+            predictions.outerjoin(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current, counts_in_figures()))
+        )
         .where(_P.task == task, _P.time >= since)
         .group_by(_P.version, _P.role)
         .order_by(_P.version, _P.role)
