@@ -10,6 +10,7 @@ from typing import Any
 
 from serving.errors import Refusal
 from serving.live_model import LiveModel
+from tideline.places import Stretch, share_out
 from tideline.predlog import Role
 
 
@@ -42,12 +43,15 @@ class Outcomes:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A version that answers a share of the requests since a time (µs since 1970-01-01 UTC). own, champion: what became
+    """A version that answers a share of the requests since a time (µs since 1970-01-01 UTC). offered: the places
+    (tideline.places) that the pointer gives it, places: those that it has by its share now. own, champion: what became
     of requests since then; a version that is offered again begins anew."""
 
     served: Served
     share: float
     since: int
+    offered: tuple[Stretch, ...] = ()
+    places: tuple[Stretch, ...] = ()
     own: Outcomes = field(default_factory=Outcomes)
     champion: Outcomes = field(default_factory=Outcomes)
 
@@ -64,14 +68,14 @@ class Roster:
     def choose(self, key: str | None) -> tuple[LiveModel, Role]:
         """The version for a request. A sticky key is always given the same one, as long as the shares stay.
 
-        A canary whose share grows keeps those whom it answered.
+        A canary whose share grows keeps those whom it answered, and takes none from another canary.
         """
         if self.canaries:
             place = random.random() if key is None else find_place(self.champion.model.version, key)
             for canary in self.canaries:
-                if place < canary.share:
-                    return canary.served.model, "canary"
-                place -= canary.share
+                for start, stop in canary.places:
+                    if start <= place < stop:
+                        return canary.served.model, "canary"
         return self.champion.model, "champion"
 
     def find(self, version: str) -> tuple[LiveModel, Role]:
@@ -100,9 +104,12 @@ class Roster:
         return next(named, None)
 
     def with_shares(self, shares: Mapping[str, float]) -> Roster:
-        """The same with other shares, by version."""
-        canaries = tuple(replace(c, share=shares.get(c.served.model.version, c.share)) for c in self.canaries)
-        return replace(self, canaries=canaries)
+        """The same with other shares, by version. Whoever has the same pointer and shares gives keys the same version,
+        whatever the shares were before."""
+        told = [shares.get(c.served.model.version, c.share) for c in self.canaries]
+        places = share_out((c.offered, share) for c, share in zip(self.canaries, told, strict=True))
+        changed = zip(self.canaries, told, places, strict=True)
+        return replace(self, canaries=tuple(replace(c, share=share, places=own) for c, share, own in changed))
 
     @property
     def everyone(self) -> list[Served]:

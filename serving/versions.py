@@ -136,13 +136,13 @@ class Versions:
                 if c.role == "canary":
                     there = self.current.find_canary(c.version, c.since)
                     if there is None or there.served is not served:
-                        there = Canary(served, c.share, c.since)
+                        there = Canary(served, c.share, c.since, c.places)
                     # A version is tried again: what the bandit gave the others stays.
                     is_same = self.current.seq == pointer.seq
-                    canaries.append(there if is_same else replace(there, share=c.share))
+                    canaries.append(there if is_same else replace(there, share=c.share, offered=c.places))
                 else:
                     shadows.append(served)
-        self._switch(Roster(champion, tuple(canaries), tuple(shadows), pointer.seq))
+        self._switch(Roster(champion, tuple(canaries), tuple(shadows), pointer.seq).with_shares({}))
 
     def _take(self, version: str, digest: str, may_lack_sample: bool = False) -> Served:
         """The version if it is served already; else it is loaded and asked over HTTP. Raises whatever is wrong."""

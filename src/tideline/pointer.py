@@ -33,7 +33,7 @@ class Margins(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class Challenger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A version beside the champion. share: of requests that it answers (canary). since: µs since 1970-01-01 UTC.
-    seq: its ledger entry."""
+    seq: its ledger entry. places: which sticky keys are its own (places.py); empty in pointers of older versions."""
 
     version: str
     digest: str
@@ -42,6 +42,7 @@ class Challenger(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since: int
     seq: int
     margins: Margins = Margins()
+    places: tuple[tuple[float, float], ...] = ()
 
 
 class Pointer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -21,6 +21,7 @@ from tideline.ledger import append_entry
 from tideline.lineage.kept import keep_lineage
 from tideline.live_parity import write_parity
 from tideline.params import Params
+from tideline.places import share_out
 from tideline.pointer import Challenger, ChallengerRole, Margins, Pointer, RouterKind, move_pointer, read_pointer
 from tideline.progress import stage
 from tideline.succession import CANARY, ENDED, PROMOTED, ROUTED, WITHDRAWN, check_withdrawn
@@ -70,7 +71,7 @@ def challenge(
         entry = append_entry(ledger_file(layout), role, name, bundle.digest, (), evidence)
         since = present.since if present and present.role == role else time.time_ns() // 1000
         challenger = Challenger(name, bundle.digest, role, share, since, entry.seq, read_margins(params))
-        move_pointer(layout, msgspec.structs.replace(pointer, seq=entry.seq, challengers=(*others, challenger)))
+        move_pointer(layout, _set_challenger(pointer, challenger))
         log.say(f"{name} is {role} beside {pointer.version}" + (f", for {share:.0%}" if role == "canary" else ""))
         return Verdict(role, name, bundle.digest, (), evidence)
 
@@ -156,8 +157,7 @@ def set_share(
         _check_share("canary", share, others)
         told = {**(evidence or {}), "share": share, "champion_version": pointer.version}
         entry = append_entry(ledger_file(layout), CANARY, canary.version, canary.digest, (), told)
-        changed = msgspec.structs.replace(canary, share=share, seq=entry.seq)
-        move_pointer(layout, msgspec.structs.replace(pointer, seq=entry.seq, challengers=(*others, changed)))
+        move_pointer(layout, _set_challenger(pointer, msgspec.structs.replace(canary, share=share, seq=entry.seq)))
         return Verdict(CANARY, canary.version, canary.digest, (), told)
 
 
@@ -182,6 +182,24 @@ def read_margins(params: Params) -> Margins:
     """The margins of params.yaml, as they travel with a challenger."""
     rollout = params.rollout
     return Margins(rollout.error, rollout.latency, rollout.failures, rollout.confidence, rollout.least)
+
+
+def _set_challenger(pointer: Pointer, changed: Challenger) -> Pointer:
+    """The pointer with that challenger in its place, or behind the others; all others keep their sticky keys."""
+    placed = _place(pointer.challengers)
+    if any(c.digest == changed.digest for c in placed):
+        replaced = tuple(
+            msgspec.structs.replace(changed, places=c.places) if c.digest == changed.digest else c for c in placed
+        )
+    else:
+        replaced = (*placed, changed)
+    return msgspec.structs.replace(pointer, seq=changed.seq, challengers=_place(replaced))
+
+
+def _place(challengers: tuple[Challenger, ...]) -> tuple[Challenger, ...]:
+    places = share_out((c.places, c.share) for c in challengers)  # a shadow's share is 0
+    pairs = zip(challengers, places, strict=True)
+    return tuple(msgspec.structs.replace(c, places=own) for c, own in pairs)
 
 
 def _read_champion(layout: Layout) -> Pointer:

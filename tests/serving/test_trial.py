@@ -25,6 +25,7 @@ from tideline.bookkeeping import ledger_file
 from tideline.bundle import load_bundle, write_bundle
 from tideline.ledger import read_ledger
 from tideline.pointer import ChallengerRole, Margins, read_pointer
+from tideline.rollout import end_trial, set_share
 
 
 @pytest.fixture
@@ -90,6 +91,30 @@ def test_a_canary_answers_its_share_and_keeps_whom_it_has(registry: ToyRegistry,
         for told in hammer.told:
             expected = [expected_value(row) + shifts[told.version] for row in told.rows]
             assert told.body["predictions"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_share_that_grows_moves_no_key_between_canaries(registry: ToyRegistry, server: RealServer) -> None:
+    registry.challenge(1, share=0.2)
+    registry.challenge(2, share=0.2)
+    wait_until_served(server, registry.versions[2])
+    keys = [f"customer {i}" for i in range(400)]
+
+    def give() -> dict[str, str]:
+        return {key: ask(server, key)["model"]["version"] for key in keys}
+
+    champion, first, second = registry.versions
+    before = give()
+    for version, share in ((first, 0.4), (second, 0.5), (first, 0.1)):
+        set_share(registry.layout, version, share)
+        wait_for(lambda version=version, share=share: challengers(server)[version]["share"] == share)
+        after = give()
+        moved = {(before[key], after[key]) for key in keys if before[key] != after[key]}
+        assert moved == ({(version, champion)} if share == 0.1 else {(champion, version)})
+        assert Counter(after.values())[version] / len(keys) == pytest.approx(share, abs=0.08)
+        before = after
+    end_trial(registry.layout, first)
+    wait_for(lambda: first not in challengers(server))
+    assert {(before[key], version) for key, version in give().items() if version != before[key]} == {(first, champion)}
 
 
 def test_a_version_is_asked_by_name_over_v2(registry: ToyRegistry, server: RealServer) -> None:
