@@ -25,9 +25,13 @@ class Pulse:
         """Begin."""
         self._thread.start()
 
+    def stop(self) -> None:
+        """Begin no further act."""
+        self._closing.set()
+
     def close(self) -> None:
         """Stop after the act that is under way."""
-        self._closing.set()
+        self.stop()
         self._thread.join()
 
     def _run(self) -> None:

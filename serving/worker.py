@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from serving.access import Access, find_keys
@@ -26,6 +27,9 @@ from serving.trial import Trial
 from serving.versions import Versions
 from tideline.contracts import TidelineError
 from tideline.predlog import Store
+
+PATIENCE = 60.0  # seconds for a look at the log: one at millions of rows takes its time, one that hangs is given up
+LAST_PATIENCE = 1.0  # when the server ends
 
 logger = logging.getLogger("bentoml.tideline")
 T = TypeVar("T")
@@ -52,8 +56,11 @@ class Worker:
             self.log.open()
             self.log_meter = LogMeter()
             self.store = find_store(settings)
+            self.store.watch(PATIENCE)
             self._shadows = ShadowRunner(self.log)
             quick.append(self._measure_log)
+        # One for the page's look at the versions, one for an admin: nobody else waits for a store that hangs.
+        self._asking = ThreadPoolExecutor(max_workers=2, thread_name_prefix="asking")
         self._batcher = Batcher(self.log, ModelMeter().observe, settings.max_pending_rows)
         trial = Trial(settings, self.versions, self.store)
         # Loading a version takes its time, and so does asking the log.
@@ -68,7 +75,12 @@ class Worker:
     def close(self) -> None:
         """Finish what has begun, and write what waits."""
         for pulse in self._pulses:
+            pulse.stop()
+        if self.store is not None:
+            self.store.hurry(LAST_PATIENCE)
+        for pulse in self._pulses:
             pulse.close()
+        self._asking.shutdown(cancel_futures=True)
         self._batcher.close()
         self.request_meter.sync()
         if self.log is not None:
@@ -164,6 +176,10 @@ class Worker:
     async def run_in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """What `work` returns, called off the event loop, in the thread of large requests."""
         return await self._batcher.run_in_thread(work, *arguments)
+
+    async def ask_store(self, work: Callable[..., T], *arguments: Any) -> T:
+        """What `work` returns, which may have to wait for registry and store, called in threads of its own."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, work, *arguments)
 
     def _measure_log(self) -> None:
         assert self.log is not None

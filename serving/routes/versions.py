@@ -54,7 +54,8 @@ class VersionRoutes:
         self._worker, self._layout = worker, layout
         self._models: dict[str, dict[str, Any]] = {}
         self._patience = min(LOCK_PATIENCE, worker.settings.timeout / 3)
-        self._listed, self._lock = (0.0, b""), asyncio.Lock()
+        self._listed: tuple[float, bytes] = (0.0, b"")
+        self._looking: asyncio.Task[Refusal | None] | None = None
         acts: dict[str, tuple[Callable[[Any, dict[str, Any]], Verdict], type[Act]]] = {
             "promote": (self._promote, Act),
             "rollback": (self._rollback, Act),
@@ -67,16 +68,24 @@ class VersionRoutes:
             self.routes.append(Route(f"/versions/{name}", "POST", handle, needs="admin"))
 
     async def _list(self, request: Request) -> Answer:
-        async with self._lock:  # one look for all who ask
-            start = time.monotonic()
-            if start >= self._listed[0]:
-                try:
-                    told = await asyncio.get_running_loop().run_in_executor(None, self._describe)
-                except TidelineError as error:
-                    raise self._refuse("registry", error) from error
-                now = time.monotonic()
-                self._listed = now + max(FRESH_SECONDS, 20 * (now - start)), msgspec.json.encode(told)
+        if time.monotonic() >= self._listed[0]:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.ensure_future(self._look())
+            # One look for all who ask, which goes on if they leave: a store that hangs keeps one thread, not many.
+            refusal = await asyncio.shield(self._looking)
+            if refusal is not None:
+                raise refusal
         return Answer(200, self._listed[1])
+
+    async def _look(self) -> Refusal | None:
+        start = time.monotonic()
+        try:
+            told = await self._worker.ask_store(self._describe)
+        except TidelineError as error:
+            return self._refuse("registry", error)
+        now = time.monotonic()
+        self._listed = now + max(FRESH_SECONDS, 20 * (now - start)), msgspec.json.encode(told)
+        return None
 
     async def _act(
         self, act: Callable[[Any, dict[str, Any]], Verdict], decoder: msgspec.json.Decoder[Any], request: Request
@@ -92,7 +101,7 @@ class VersionRoutes:
             raise explain_malformed(error, body, "version") from None
         by = {"by": request.key}
         try:
-            verdict = await asyncio.get_running_loop().run_in_executor(None, act, asked, by)
+            verdict = await self._worker.ask_store(act, asked, by)
         except LockHeldError as error:
             headers = {"retry-after": str(math.ceil(LOCK_PATIENCE))}
             message = f"process {error.holder} changes the registry now, so nothing was done; come again"

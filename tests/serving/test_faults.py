@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ from tests.predlog.samples import read_history, stored_ids
 from tests.serving.hammer import Hammer, kill_two_workers
 from tests.serving.real_server import RealServer, workers_of
 from tests.serving.small_bundle import ROW
+from tests.serving.toy_registry import ToyRegistry
 from tests.wait import wait_for
 from tideline.bundle import Bundle
 from tideline.predlog import open_store, store_url
@@ -188,6 +190,27 @@ def test_postgresql_does_not_answer(
             wait_until_sound(server, hammer, tmp_path)
         assert not hammer.broken
     check_log(url, hammer, lost=3)
+
+
+def test_a_postgresql_that_hangs_takes_nothing_else_along(tmp_path: Path, postgres: PostgresServer) -> None:
+    """With a trial and a page that asks for the versions: metrics are answered, and the server ends in time."""
+    registry = ToyRegistry(tmp_path)
+    url, brief = postgres.create_store(), {"TIDELINE_SERVING_TIMEOUT": "1"}
+    with RealServer(["--task", "toy"], tmp_path, TIDELINE_STORE_URL=url, **brief) as server:
+        registry.challenge(1, share=0.5)
+        wait_for(lambda: [c["is_served"] for c in server.client.get("/model").json()["challengers"]] == [True])
+        assert server.predict([ROW]).status_code == 200 and server.client.get("/versions").status_code == 200
+        postgres.freeze()
+        try:
+            asked = time.monotonic()
+            while time.monotonic() < asked + 5:  # late, or without live figures
+                assert server.client.get("/versions").status_code in (200, 504)
+            for path in ("/metrics", "/model", "/livez"):
+                assert server.client.get(path).status_code == 200
+            assert server.stop() == 0
+        finally:
+            postgres.freeze(False)
+        assert "Traceback" not in server.log
 
 
 @BOTH

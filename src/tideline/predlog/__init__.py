@@ -50,6 +50,7 @@ from tideline.predlog.records import (
 from tideline.predlog.replay import Replay
 from tideline.predlog.tally import NONE, Moments, Tally, tally
 from tideline.predlog.verdicts import StoredVerdict, find_verdict, list_alarms, list_verdicts, save_verdict
+from tideline.predlog.watchdog import Watchdog
 from tideline.predlog.windows import find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
@@ -114,6 +115,18 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.database = Database(url)
+        self._watchdog: Watchdog | None = None
+
+    def watch(self, seconds: float) -> None:
+        """From now on, a PostgreSQL that takes longer than that to answer is cut off: StoreUnavailable. For
+        threads that must not wait for ever, each of which asks one thing at a time."""
+        self._watchdog = self.database.guard = Watchdog(self.database, seconds)
+        self._watchdog.start()
+
+    def hurry(self, seconds: float) -> None:
+        """Whoever waits for a store that is watched waits no longer than that: the process is about to end."""
+        if self._watchdog is not None:
+            self._watchdog.hurry(seconds)
 
     @property
     def place(self) -> str:
@@ -231,6 +244,8 @@ class Store:
 
     def close(self) -> None:
         """Close the connections."""
+        if self._watchdog is not None:
+            self._watchdog.close()
         self.database.close()
 
     def __enter__(self) -> Self:

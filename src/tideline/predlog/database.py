@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,6 +44,7 @@ class Database:
         self.place = _describe(parsed)
         self.dialect = parsed.get_backend_name()
         self.file: Path | None = None
+        self.guard: AbstractContextManager[object] = nullcontext()  # around whatever is asked
         self._checkpoint_pages = 1000  # SQLite's default
         self._opened_lock = threading.Lock()
         self._opened: WeakSet[Any] = WeakSet()  # PostgreSQL's connections, in the pool or out of it
@@ -73,7 +74,7 @@ class Database:
     def connect(self) -> Iterator[sa.Connection]:
         """A connection to a store whose tables are there. Raises StoreUnavailable, or TidelineError if the store was
         written by a newer tideline."""
-        with self.explain(), self.engine.connect() as connection:
+        with self.guard, self.explain(), self.engine.connect() as connection:
             self._prepare(connection)
             yield connection
 

@@ -15,13 +15,15 @@ logger = logging.getLogger("tideline.predlog")
 
 
 class Watchdog:
-    """`with` it around what one thread asks of the store; beyond `STUCK_SECONDS` its connections are cut. Does nothing
-    for SQLite, which waits for no one but the disk."""
+    """`with` it around what a thread asks of the store; beyond `seconds` (by default `STUCK_SECONDS`) all connections
+    are cut. For several threads, each of which asks one thing at a time. Does nothing for SQLite, which waits for no
+    one but the disk."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seconds: float | None = None) -> None:
         self._database = database
-        self._since = 0.0
-        self._closing = threading.Event()
+        self._seconds = STUCK_SECONDS if seconds is None else seconds
+        self._since: dict[int, float] = {}  # thread -> when it began to ask
+        self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -30,6 +32,10 @@ class Watchdog:
             self._thread = threading.Thread(target=self._run, name="predlog-watchdog", daemon=True)
             self._thread.start()
 
+    def hurry(self, seconds: float) -> None:
+        """From now on, wait no longer than that."""
+        self._seconds = min(self._seconds, seconds)
+
     def close(self) -> None:
         """Stop watching."""
         self._closing.set()
@@ -37,16 +43,20 @@ class Watchdog:
             self._thread.join()
 
     def __enter__(self) -> Self:
-        self._since = time.monotonic()
+        with self._lock:
+            self._since[threading.get_ident()] = time.monotonic()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._since = 0.0
+        with self._lock:
+            del self._since[threading.get_ident()]
 
     def _run(self) -> None:
-        while not self._closing.wait(STUCK_SECONDS / 10):
-            since = self._since
-            if since and time.monotonic() - since > STUCK_SECONDS:
-                logger.warning("%s has not answered for %.0f s; cut off", self._database.place, STUCK_SECONDS)
+        while not self._closing.wait(min(self._seconds, STUCK_SECONDS) / 10):
+            seconds, now = self._seconds, time.monotonic()
+            with self._lock:
+                stuck = [thread for thread, since in self._since.items() if now - since > seconds]
+                self._since.update(dict.fromkeys(stuck, now))  # the next connection gets its time, too
+            if stuck:
+                logger.warning("%s has not answered for %.0f s; cut off", self._database.place, seconds)
                 self._database.cut_off()
-                self._since = time.monotonic()  # the next connection gets its time, too
