@@ -1,4 +1,4 @@
-"""Shadows predict beside the answers: in a thread of their own, after the answer has left, and never answer themselves.
+"""Shadows predict beside the answers, once these are in the log: in a thread of their own, and never answer themselves.
 
 Each of their rows is logged with the prediction that it was made beside as its request, whose label counts for both.
 When more waits than may, rows are dropped and counted: a shadow never slows an answer down. A large request is taken

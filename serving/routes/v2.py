@@ -17,6 +17,7 @@ from serving.v2.request import InferRequest, read_request
 from serving.v2.response import BINARY, choose_outputs, list_outputs, write_response
 from serving.v2.tensors import PLACES, read_columns
 from serving.worker import Worker
+from tideline.predlog import NAMED
 
 MODEL, VERSION = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
 LOGGED_AS = "/v2/infer"
@@ -68,12 +69,15 @@ class V2Routes:
         length = request.header(b"inference-header-content-length")
         is_small = len(body) <= _INLINE_BYTES
 
+        version = request.names.get("version")
+        route = LOGGED_AS if version is None else NAMED
+
         async def answer(live: LiveModel, turn: Turn) -> Answer:
             asked, rows = (
                 _read(live, body, length) if is_small else await worker.run_in_thread(_read, live, body, length)
             )
             chosen = choose_outputs(asked, list_outputs(live.manifest, worker.log is not None))
-            share = await worker.predict(turn, rows, LOGGED_AS, request.arrived)
+            share = await worker.predict(turn, rows, route, request.arrived)
             answers = share.answers.cut(share.start, share.stop)
             whole = live.manifest, live.version, asked, chosen, answers, share.ids
             return (
@@ -82,7 +86,7 @@ class V2Routes:
                 else await worker.run_in_thread(write_response, *whole)
             )
 
-        return await worker.answer(request, answer, request.names.get("version"))
+        return await worker.answer(request, answer, version)
 
     def _find(self, request: Request) -> LiveModel:
         self._check_name(request)

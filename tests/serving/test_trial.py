@@ -140,6 +140,9 @@ def test_a_version_is_asked_by_name_over_v2(registry: ToyRegistry, server: RealS
         registry.versions[0]: ("champion", 1),
         registry.versions[1]: ("canary", 1),
     }
+    # Whoever chose the version chose the row as well: it compares nothing.
+    live = server.client.get("/versions").json()["live"]["versions"]
+    assert {v["version"]: v["predictions"] for v in live} == dict.fromkeys(registry.versions, 0)
 
 
 def test_a_shadow_never_answers_and_takes_the_label_of_the_answer(registry: ToyRegistry, server: RealServer) -> None:

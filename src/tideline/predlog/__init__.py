@@ -37,6 +37,7 @@ from tideline.predlog.labels import record_labels
 from tideline.predlog.live import Estimate, LiveError, live_error
 from tideline.predlog.read import Count, count, iterate
 from tideline.predlog.records import (
+    NAMED,
     Label,
     LabelAnswer,
     QueueFull,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ID_LENGTH",
+    "NAMED",
     "NONE",
     "Claim",
     "Count",

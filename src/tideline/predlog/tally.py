@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from tideline.predlog.database import Database
+from tideline.predlog.records import NAMED
 from tideline.predlog.tables import counts_in_figures, labelled_id, labels, predictions
 
 _P, _L = predictions.c, labels.c
@@ -54,8 +55,8 @@ class Tally:
 def tally(database: Database, task: str, since: int) -> list[Tally]:
     """What each version did in each role since a time (µs since 1970-01-01 UTC).
 
-    Numbers beyond `LARGEST`, which a store may hold from earlier, count as if they had no label. Raises
-    StoreUnavailable.
+    Requests that named their version are left out: whoever asked chose what it was asked. Numbers beyond `LARGEST`,
+    which a store may hold from earlier, count as if they had no label. Raises StoreUnavailable.
     """
     miss = sa.case((_L.label_class == _P.predicted_class, 0.0), (_L.label_class.is_not(None), 1.0))
     loss = sa.case((_L.label.is_not(None), sa.func.abs(_P.prediction - _L.label)), else_=miss)
@@ -70,7 +71,7 @@ def tally(database: Database, task: str, since: int) -> list[Tally]:
         .select_from(
             predictions.outerjoin(labels, sa.and_(_L.prediction_id == labelled_id, _L.is_current, counts_in_figures()))
         )
-        .where(_P.task == task, _P.time >= since)
+        .where(_P.task == task, _P.time >= since, sa.or_(_P.route.is_(None), _P.route != NAMED))
         .group_by(_P.version, _P.role)
         .order_by(_P.version, _P.role)
     )  # fmt: skip
