@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,39 @@ def test_drift_is_an_alarm_in_the_third_window_whose_rows_are_new(
     parts = [Span(START + i * 300 * SECOND, START + (i + 1) * 300 * SECOND) for i in range(3)]
     states = [run(layout, store, part).status for part in (parts[0], parts[0], parts[1], parts[1], parts[2])]
     assert states == ["watch", "watch", "watch", "watch", "alarm"]
+
+
+def test_drift_is_an_alarm_however_often_windows_that_overlap_are_judged(
+    store: Store, layout: Layout, champion: Bundle
+) -> None:
+    """As at low traffic on the quarter of an hour: more verdicts that overlap than a list of the latest would hold."""
+    frame = make_frame(600, seed=7)
+    frame["size"] = frame["size"] / 2
+    log_rows(store, champion, RENT, frame, labels=False)
+    params = replace(PARAMS, monitoring=replace(PARAMS.monitoring, rows=200, skew_rows=0))
+
+    def judge(row: int) -> monitor.WindowVerdict:
+        return monitor.monitor(params, layout, store, Span(until=START + row * SECOND), START + 900 * SECOND)
+
+    assert [judge(row).status for row in (200, 400)] == ["watch", "watch"]
+    for _ in range(3):  # what lies between holds rows of both, and of the next
+        for row in range(401, 600, 5):
+            assert judge(row).status == "watch"
+    verdict = judge(600)
+    assert verdict.status == "alarm" and max(check.windows for check in verdict.alarms) == 3
+    assert judge(200).status == "watch"  # a day of the past does not count what came after it
+
+
+def test_silence_leaves_one_verdict_until_it_is_a_breach(store: Store, layout: Layout, champion: Bundle) -> None:
+    log_rows(store, champion, RENT, make_frame(300, seed=1))
+    last = START + 299 * SECOND
+    told = [run(layout, store, now=last + hours * monitor.HOUR) for hours in (1, 2, 3)]
+    numbers = [store.find_verdict("rent", champion.path.name)]
+    assert monitor.list_history(store, "rent") == [told[-1]]
+    stale = [run(layout, store, now=last + hours * monitor.HOUR) for hours in (25, 26)]
+    numbers.append(store.find_verdict("rent", champion.path.name))
+    assert monitor.list_history(store, "rent") == [stale[-1], told[-1]]
+    assert len({number for number, _ in filter(None, numbers)}) == 2  # whoever knows the one before sees the new one
 
 
 def test_promotion_begins_a_new_count(store: Store, layout: Layout) -> None:

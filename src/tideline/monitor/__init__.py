@@ -71,14 +71,25 @@ def monitor(
     sample = window.sample_rows()
     if sample is not None and settings.skew_rows:
         others.append(check_skew(bundle, sample, params.export, settings.skew_rows))
-    earlier = list_history(store, task, version)
+    earlier = []
+    if window.first is not None:
+        chain = store.chain_verdicts(task, version, window.first, settings.persist - 1)
+        earlier = [read_verdict(stored.verdict) for stored in chain]
     verdict = judge_window(reference, window, settings, version, judged, earlier, others)
-    store.save_verdict(
-        StoredVerdict(
-            task, version, judged, verdict.first, verdict.last, verdict.rows, verdict.status, verdict.to_json()
-        )
-    )
+    keep_verdict(store, verdict)
     return verdict
+
+
+def keep_verdict(store: Store, verdict: WindowVerdict) -> None:
+    """Add a verdict to the store. Where nothing has come since the latest one, and it says the same, it takes its
+    place: a silent week leaves one verdict, not one for each time that somebody looked. Raises StoreUnavailable."""
+    latest = store.find_verdict(verdict.task, verdict.version)
+    replaces = None
+    if latest is not None and verdict.repeats(read_verdict(latest[1].verdict)):
+        replaces = latest[0]
+    text = verdict.to_json()
+    v = verdict
+    store.save_verdict(StoredVerdict(v.task, v.version, v.judged, v.first, v.last, v.rows, v.status, text), replaces)
 
 
 def check_staleness(now: int, last: int, hours: float) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import msgspec
@@ -96,6 +96,16 @@ class WindowVerdict:
     def alarms(self) -> tuple[Check, ...]:
         """The checks that are alarms."""
         return tuple(check for check in self.breaches if check.alarm)
+
+    def repeats(self, other: WindowVerdict) -> bool:
+        """True if the other says the same of the same window, whenever it was judged: the age of the last prediction
+        may have grown, short of a breach."""
+
+        def strip(check: Check) -> Check:
+            return replace(check, statistic=0.0, effect=0.0, remark="") if check.test == "staleness" else check
+
+        mine, its = (replace(v, judged=0, checks=tuple(map(strip, v.checks))) for v in (self, other))
+        return mine == its
 
     def to_json(self) -> str:
         """As it is kept in the store."""

@@ -50,7 +50,14 @@ from tideline.predlog.records import (
 )
 from tideline.predlog.replay import Replay
 from tideline.predlog.tally import NONE, Moments, Tally, tally
-from tideline.predlog.verdicts import StoredVerdict, find_verdict, list_alarms, list_verdicts, save_verdict
+from tideline.predlog.verdicts import (
+    StoredVerdict,
+    chain_verdicts,
+    find_verdict,
+    list_alarms,
+    list_verdicts,
+    save_verdict,
+)
 from tideline.predlog.watchdog import Watchdog
 from tideline.predlog.windows import find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
@@ -173,9 +180,13 @@ class Store:
         """See `tally.tally`."""
         return tally(self.database, task, since)
 
-    def save_verdict(self, verdict: StoredVerdict) -> None:
+    def save_verdict(self, verdict: StoredVerdict, replaces: int | None = None) -> None:
         """See `verdicts.save_verdict`."""
-        save_verdict(self.database, verdict)
+        save_verdict(self.database, verdict, replaces)
+
+    def chain_verdicts(self, task: str, version: str, first: int, length: int) -> list[StoredVerdict]:
+        """See `verdicts.chain_verdicts`."""
+        return chain_verdicts(self.database, task, version, first, length)
 
     def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
         """See `verdicts.list_verdicts`."""

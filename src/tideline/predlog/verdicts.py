@@ -10,6 +10,7 @@ from tideline.predlog.database import Database
 from tideline.predlog.tables import verdicts
 
 _V = verdicts.c
+_ROW = (_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, sa.cast(_V.verdict, sa.Text))
 
 
 @dataclass(frozen=True)
@@ -27,22 +28,45 @@ class StoredVerdict:
     verdict: str
 
 
-def save_verdict(database: Database, verdict: StoredVerdict) -> None:
-    """Add a row. Raises StoreUnavailable, or RecordRefused if no table can hold it."""
+def save_verdict(database: Database, verdict: StoredVerdict, replaces: int | None = None) -> None:
+    """Add a row, in place of the one with the number `replaces`. Raises StoreUnavailable, or RecordRefused if no table
+    can hold it."""
     values = asdict(verdict)
     if database.dialect != "sqlite":
         values["verdict"] = sa.cast(sa.literal(verdict.verdict, sa.Text), _V.verdict.type)  # it is JSON's text already
     with database.transaction() as connection:
         connection.execute(sa.insert(verdicts).values(**values))
+        if replaces is not None:  # afterwards: SQLite would give its number to the new one, and a reader see none
+            connection.execute(sa.delete(verdicts).where(_V.verdict_id == replaces))
+
+
+def chain_verdicts(database: Database, task: str, version: str, first: int, length: int) -> list[StoredVerdict]:
+    """At most `length` verdicts on windows that lie one before the other and all before `first` (µs since 1970-01-01
+    UTC), the newest first, without those on too few rows. Each is the latest that there is, however many overlap with
+    the one after it: one step of the index for each. Raises StoreUnavailable."""
+    query = (
+        sa.select(*_ROW)
+        .where(_V.task == task, _V.version == version, _V.first.is_not(None), _V.status != "undecided")
+        .order_by(_V.last.desc(), _V.verdict_id.desc())
+        .limit(1)
+    )
+    chain: list[StoredVerdict] = []
+    with database.connect() as connection:
+        while len(chain) < length:
+            found = connection.execute(query.where(_V.last < first)).one_or_none()
+            if found is None:
+                break
+            chain.append(StoredVerdict(*found))
+            first = found.first
+    return chain
 
 
 def list_verdicts(database: Database, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
     """The latest ones of a task by the time of their last row, the newest first. Raises StoreUnavailable."""
     conditions = [_V.task == task]
     conditions += [_V.version == version] if version is not None else []
-    text = sa.cast(_V.verdict, sa.Text)
     query = (
-        sa.select(_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, text)
+        sa.select(*_ROW)
         .where(*conditions)
         .order_by(sa.func.coalesce(_V.last, _V.judged).desc(), _V.verdict_id.desc())
         .limit(limit)
@@ -54,9 +78,8 @@ def list_verdicts(database: Database, task: str, version: str | None = None, lim
 def list_alarms(database: Database, task: str, first: int, last: int) -> list[StoredVerdict]:
     """All verdicts with an alarm, on any version, whose window has a moment from `first` to `last` (µs since 1970-01-01
     UTC), the oldest first. Raises StoreUnavailable."""
-    text = sa.cast(_V.verdict, sa.Text)
     query = (
-        sa.select(_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, text)
+        sa.select(*_ROW)
         .where(_V.task == task, _V.status == "alarm", _V.last >= first, _V.first <= last)
         .order_by(_V.last, _V.verdict_id)
     )
@@ -75,10 +98,8 @@ def find_verdict(
         .order_by(sa.func.coalesce(_V.last, _V.judged).desc(), _V.verdict_id.desc())
         .limit(1)
     )
-    text = sa.cast(_V.verdict, sa.Text)
-    whole = sa.select(_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, text)
     with database.connect() as connection:
         number = connection.execute(newest).scalar()
         if number is None or number == known:
             return None
-        return int(number), StoredVerdict(*connection.execute(whole.where(_V.verdict_id == number)).one())
+        return int(number), StoredVerdict(*connection.execute(sa.select(*_ROW).where(_V.verdict_id == number)).one())
