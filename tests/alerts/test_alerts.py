@@ -19,6 +19,7 @@ from tests.predlog.samples import START
 from tideline.alert import Alert
 from tideline.alerts import Sent, deliver_alerts, raise_alert, send_alerts
 from tideline.contracts import TidelineError
+from tideline.monitor.records import Check, WindowVerdict
 from tideline.params import load_params
 from tideline.predlog import Store, open_store
 
@@ -68,6 +69,24 @@ def test_too_few_rows_and_older_windows_say_nothing_about_an_alarm(store: Store,
     assert tell(store, receiver, hour=4) == Sent()  # judged later, of older rows
     assert tell(store, receiver, BEDS, hour=4) == Sent()
     assert [a.status for a in tell(store, receiver, hour=7).raised] == ["recovered"]
+
+
+def test_too_few_rows_with_a_fault_of_their_own_do_not_end_what_they_could_not_see(
+    store: Store, receiver: Receiver
+) -> None:
+    """Seven rows that the server answered otherwise than offline are an alarm, and say nothing of drift."""
+    drift = replace(ROOMS, concern="drift")
+    params = make_params("webhook", concerns=("drift",))
+    skew = Check("log", "served answers", "skew", "quality", 1.0, None, 1.0, 0.1, breached=True, alarm=True)
+
+    def tell_verdict(verdict: WindowVerdict) -> list[str]:
+        told = send_alerts(params, store, verdict, verdict.judged, {"TIDELINE_ALERT_WEBHOOK": receiver.url})
+        return [alert.status for alert in told.raised]
+
+    assert tell_verdict(make_verdict(drift)) == ["alarm"]
+    few = make_verdict(skew, hour=1)
+    assert tell_verdict(replace(few, rows=7, least=200)) == tell_verdict(replace(few, rows=7)) == []
+    assert tell_verdict(make_verdict(hour=2)) == ["recovered"]
 
 
 def test_promotion_ends_what_was_told_of_the_version_before(store: Store, receiver: Receiver) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,24 @@ def test_drift_is_an_alarm_however_often_windows_that_overlap_are_judged(
     verdict = judge(600)
     assert verdict.status == "alarm" and max(check.windows for check in verdict.alarms) == 3
     assert judge(200).status == "watch"  # a day of the past does not count what came after it
+
+
+def test_few_rows_with_a_fault_of_their_own_do_not_break_a_row_of_windows(
+    store: Store, layout: Layout, champion: Bundle
+) -> None:
+    frame = make_frame(907, seed=7)
+    frame["size"] = frame["size"] / 2
+    log_rows(store, champion, RENT, frame[:600], labels=False)
+    log_rows(store, champion, RENT, frame[600:607], START + 600 * SECOND, labels=False, prediction=500.5)
+    log_rows(store, champion, RENT, frame[607:], START + 607 * SECOND, labels=False)
+    ends = (0, 300, 600, 607, 907)
+    parts = [Span(START + a * SECOND, START + b * SECOND) for a, b in pairwise(ends)]
+    told = [run(layout, store, part, START + 910 * SECOND) for part in parts]
+    assert [(v.status, v.enough) for v in told] == [
+        ("watch", True), ("watch", True), ("alarm", False), ("alarm", True)
+    ]  # fmt: skip
+    assert [c.test for c in told[2].alarms] == ["skew"]
+    assert max(check.windows for check in told[3].alarms) == 3
 
 
 def test_silence_leaves_one_verdict_until_it_is_a_breach(store: Store, layout: Layout, champion: Bundle) -> None:

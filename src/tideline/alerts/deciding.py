@@ -47,13 +47,13 @@ def decide_on_verdict(
         made.append(store_alert(over, rule_name, "", now, verdict.last))
         standing = []
     checks = pick_checks(rule, verdict)
-    undecided = verdict.status == UNDECIDED and UNDECIDED in rule.statuses
+    undecided = not verdict.enough and UNDECIDED in rule.statuses
     if checks or undecided:
         alert = _describe_checks(verdict, checks) if checks else _describe_undecided(verdict)
         key = make_key((ALARM if c.alarm else WATCH, c.concern, c.subject) for c in checks)
         if not was_told(standing, verdict.version, key, now, rule.repeat_hours):
             made.append(store_alert(alert, rule_name, key, now, verdict.last))
-    elif standing and verdict.status != UNDECIDED:  # which says nothing, so neither that it is over
+    elif standing and verdict.enough:  # one of too few rows says nothing, so neither that it is over
         text = f"{verdict.task} {verdict.version}: recovered, nothing of what was told is breached any more"
         made.append(store_alert(_recover(verdict, text), rule_name, "", now, verdict.last))
     return made

@@ -73,7 +73,7 @@ def monitor(
         others.append(check_skew(bundle, sample, params.export, settings.skew_rows))
     earlier = []
     if window.first is not None:
-        chain = store.chain_verdicts(task, version, window.first, settings.persist - 1)
+        chain = store.chain_verdicts(task, version, window.first, settings.persist - 1, settings.least)
         earlier = [read_verdict(stored.verdict) for stored in chain]
     verdict = judge_window(reference, window, settings, version, judged, earlier, others)
     keep_verdict(store, verdict)

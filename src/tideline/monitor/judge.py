@@ -59,7 +59,7 @@ def judge_window(
         status = WATCH
     return WindowVerdict(
         reference.manifest.task, version, judged, window.rows, window.first, window.last, status, marked, errors,
-        settings.alpha, settings.persist, settings.tests, tuple(notes),
+        settings.alpha, settings.persist, settings.tests, tuple(notes), settings.least,
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from tideline.monitor.records import UNDECIDED, Check, WindowVerdict
+from tideline.monitor.records import Check, WindowVerdict
 
 
 def chain_windows(first: int, earlier: Iterable[WindowVerdict], length: int) -> list[WindowVerdict]:
@@ -18,7 +18,7 @@ def chain_windows(first: int, earlier: Iterable[WindowVerdict], length: int) -> 
     for verdict in sorted(earlier, key=lambda v: -1 if v.last is None else v.last, reverse=True):
         if len(chain) == length:
             break
-        if verdict.status == UNDECIDED or verdict.last is None or verdict.first is None or verdict.last >= first:
+        if not verdict.enough or verdict.last is None or verdict.first is None or verdict.last >= first:
             continue
         chain.append(verdict)
         first = verdict.first

@@ -85,6 +85,15 @@ class WindowVerdict:
     persist: int
     tests: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    least: int | None = None  # rows that it took to be judged; None: an older tideline judged it
+
+    @property
+    def enough(self) -> bool:
+        """False if it had too few rows: then only the log itself was judged (staleness, skew), and neither what it
+        breaches nor what it does not says anything of the columns."""
+        if self.least is not None:
+            return self.rows >= self.least
+        return self.status in (QUIET, WATCH) or any(check.part != "log" for check in self.checks)
 
     @property
     def breaches(self) -> tuple[Check, ...]:

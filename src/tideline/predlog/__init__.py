@@ -184,9 +184,9 @@ class Store:
         """See `verdicts.save_verdict`."""
         save_verdict(self.database, verdict, replaces)
 
-    def chain_verdicts(self, task: str, version: str, first: int, length: int) -> list[StoredVerdict]:
+    def chain_verdicts(self, task: str, version: str, first: int, length: int, least: int = 0) -> list[StoredVerdict]:
         """See `verdicts.chain_verdicts`."""
-        return chain_verdicts(self.database, task, version, first, length)
+        return chain_verdicts(self.database, task, version, first, length, least)
 
     def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
         """See `verdicts.list_verdicts`."""

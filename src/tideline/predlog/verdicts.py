@@ -40,13 +40,18 @@ def save_verdict(database: Database, verdict: StoredVerdict, replaces: int | Non
             connection.execute(sa.delete(verdicts).where(_V.verdict_id == replaces))
 
 
-def chain_verdicts(database: Database, task: str, version: str, first: int, length: int) -> list[StoredVerdict]:
+def chain_verdicts(
+    database: Database, task: str, version: str, first: int, length: int, least: int = 0
+) -> list[StoredVerdict]:
     """At most `length` verdicts on windows that lie one before the other and all before `first` (µs since 1970-01-01
-    UTC), the newest first, without those on too few rows. Each is the latest that there is, however many overlap with
-    the one after it: one step of the index for each. Raises StoreUnavailable."""
+    UTC), the newest first, without those on too few rows (fewer than `least`, or that said so).
+
+    Each is the latest that there is, however many overlap with the one after it: one step of the index for each. Raises
+    StoreUnavailable.
+    """
     query = (
         sa.select(*_ROW)
-        .where(_V.task == task, _V.version == version, _V.first.is_not(None), _V.status != "undecided")
+        .where(_V.task == task, _V.version == version, _V.rows >= least, _V.status != "undecided")
         .order_by(_V.last.desc(), _V.verdict_id.desc())
         .limit(1)
     )
