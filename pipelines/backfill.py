@@ -1,4 +1,4 @@
-"""Flow `backfill`: verdicts for past windows that have none yet, the oldest first.
+"""Flow `backfill`: verdicts for past windows that have none yet, or more labels by now, the oldest first.
 
 Run as `python -m pipelines.backfill TASK [--since DAY] [--until DAY] [--hours HOURS]`.
 """
@@ -38,7 +38,8 @@ def judge_window_task(name: str, span: Span) -> WindowVerdict:
 
 @flow(name="backfill", flow_run_name="backfill-{task}", persist_result=False)
 def backfill(task: str, since: str | None = None, until: str | None = None, hours: float | None = None) -> Any:
-    """Judge the whole windows of `hours` between `since` and `until` (UTC) that have no verdict yet, in order.
+    """Judge the whole windows of `hours` between `since` and `until` (UTC) that have no verdict yet, or labels that it
+    did not see, in order.
 
     Without `since`: from the day `flows.backfill_days` ago; without `until`: until now; without `hours`:
     `flows.backfill_hours`. Returns how many were judged; a run that was killed is gone on with by the next.
@@ -57,7 +58,9 @@ def judge_past(name: str, since: str | None, until: str | None, hours: float | N
     version = champion_bundle(layout).name
     with open_existing() as store:
         todo = find_unjudged(store, name, version, windows)
-    get_run_logger().info("%d of %d windows have no verdict of %s yet", len(todo), len(windows), version)
+    get_run_logger().info(
+        "%d of %d windows have no verdict of %s yet, or more labels than it saw", len(todo), len(windows), version
+    )
     run = judge_window_task.with_options(
         retries=settings.retries, retry_delay_seconds=settings.retry_delay, timeout_seconds=settings.run_timeout
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tideline.contracts import TidelineError
-from tideline.monitor import Span
+from tideline.monitor import Span, read_verdict
 from tideline.predlog import Store, StoredVerdict
 
 HOUR = 3_600_000_000  # µs
@@ -28,7 +28,8 @@ def list_windows(since: int | None, until: int, hours: float, days: int) -> list
 
 
 def find_unjudged(store: Store, task: str, version: str, windows: Sequence[Span]) -> list[Span]:
-    """Those in which the version predicted as champion, and whose rows no stored verdict covers from first to last."""
+    """Those in which the version predicted as champion, and whose rows no stored verdict covers from first to last, or
+    only one from before labels came that are there now."""
     verdicts = store.list_verdicts(task, version, limit=LIMIT)
     found = []
     for span in windows:
@@ -37,7 +38,9 @@ def find_unjudged(store: Store, task: str, version: str, windows: Sequence[Span]
         if last is None or last < span.since:
             continue  # nothing was predicted in it
         inside = [v for v in verdicts if v.first is not None and v.first >= span.since and v.last == last]
-        if not any(_covers(store, verdict, span) for verdict in inside):
+        covering = [verdict for verdict in inside if _covers(store, verdict, span)]
+        known = max((read_verdict(verdict.verdict).errors.labelled for verdict in covering), default=-1)
+        if known < store.count_labelled(task, version, span.since, span.until):
             found.append(span)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,10 @@ def test_few_rows_are_not_judged_and_few_labels_say_so(simulated: Watched) -> No
 def test_verdict_survives_json(simulated: Watched) -> None:
     verdict = simulated.judge(make_frame(500, 2, "broken_sensor"), labels=True)
     assert read_verdict(verdict.to_json()) == verdict
+    told = json.loads(verdict.to_json())  # as tidelines wrote it that knew neither of these
+    del told["least"], told["errors"]["span"]
+    old = read_verdict(json.dumps(told))
+    assert old.enough and old.labelled_span == (verdict.first, verdict.last) == verdict.labelled_span
     with pytest.raises(TidelineError, match="another tideline wrote it"):
         read_verdict('{"task": 3}')
 

@@ -10,8 +10,8 @@ import pytest
 from pipelines.past_windows import DAY, HOUR, find_unjudged, list_windows
 from tests.predlog.samples import make_rents
 from tideline.contracts import TidelineError
-from tideline.monitor import Span
-from tideline.predlog import Store, StoredVerdict, open_store
+from tideline.monitor import Errors, Span, WindowVerdict
+from tideline.predlog import Label, Store, StoredVerdict, open_store
 
 START = 19_700 * DAY
 VERSION = "v0001-aaaa"
@@ -26,8 +26,11 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
-def save(store: Store, first: int, last: int, version: str = VERSION) -> None:
-    store.save_verdict(StoredVerdict("rent", version, last, first, last, 1, "quiet", "{}"))
+def save(store: Store, first: int, last: int, version: str = VERSION, labelled: int = 0) -> None:
+    text = WindowVerdict(
+        "rent", version, last, 10, first, last, "quiet", (), Errors(labelled), 0.01, 3, ("psi",)
+    ).to_json()
+    store.save_verdict(StoredVerdict("rent", version, last, first, last, 10, "quiet", text))
 
 
 def test_windows_are_whole_ordered_and_begin_at_the_same_times_each_day() -> None:
@@ -51,3 +54,16 @@ def test_windows_with_rows_and_without_a_verdict_on_all_of_them_are_found(store:
     assert find_unjudged(store, "rent", VERSION, windows) == [windows[1], windows[3]]
     save(store, START + HOUR, START + HOUR + 9_000)
     assert find_unjudged(store, "rent", VERSION, windows) == [windows[3]]
+
+
+def test_windows_are_judged_again_when_labels_have_come_since(store: Store) -> None:
+    windows = list_windows(START, START + HOUR, 1, days=1)
+    save(store, START, START + 9_000)
+    assert find_unjudged(store, "rent", VERSION, windows) == []
+    ids = [name for table in store.iterate("rent", START, START + HOUR) for name in table["prediction_id"].to_pylist()]
+    store.record_labels([Label(name, 900.0) for name in ids[:4]])
+    assert find_unjudged(store, "rent", VERSION, windows) == windows
+    save(store, START, START + 9_000, labelled=4)
+    assert find_unjudged(store, "rent", VERSION, windows) == []
+    store.record_labels([Label(ids[0], 901.0)])  # a correction is no more labels
+    assert find_unjudged(store, "rent", VERSION, windows) == []

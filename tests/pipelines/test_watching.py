@@ -17,7 +17,7 @@ from tests.pipelines.logged import log_answers
 from tests.pipelines.real_flows import PrefectServer, Program
 from tests.wait import wait_for
 from tideline.layout import Layout
-from tideline.predlog import Store, open_store, store_url
+from tideline.predlog import Label, Store, open_store, store_url
 
 pytestmark = pytest.mark.slow
 
@@ -57,6 +57,11 @@ def test_monitoring_and_backfill_over_a_real_log(built: Project, server: Prefect
     idle = Program(built, *command)
     assert idle.wait() == 0 and "0 of " in idle.said, idle.said
     assert len(store.list_verdicts("housing")) == 3
+    (table,) = store.iterate("housing", TODAY - 3 * DAY, TODAY - 2 * DAY)
+    store.record_labels([Label(name, 100_000.0) for name in table["prediction_id"].to_pylist()])
+    late = Program(built, *command)
+    assert late.wait() == 0 and "1 of " in late.said, late.said
+    assert [json.loads(v.verdict)["errors"]["labelled"] for v in store.list_verdicts("housing")] == [0, ROWS, 0, 0]
     judged = [row["rows"] for row in read_table(server, "backfill-housing")]
     assert judged in ([ROWS], [ROWS, ROWS])  # what the killed run had left
 

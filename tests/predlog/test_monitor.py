@@ -22,9 +22,12 @@ from tideline.contracts import Task, TidelineError
 from tideline.layout import Layout
 from tideline.monitor import Span
 from tideline.monitor.log import read_window
+from tideline.monitor.records import ESTIMATE, LabelledSpan
 from tideline.monitor.reference import Reference
+from tideline.monitor.show import describe_window
 from tideline.predictor import Predictor, columns_from_frame
 from tideline.predlog import Label, Record, Store, mint_ids, open_store
+from tideline.retraining.facts import look_around, read_alarms
 
 SECOND = 1_000_000
 
@@ -145,6 +148,51 @@ def test_drift_is_an_alarm_however_often_windows_that_overlap_are_judged(
     verdict = judge(600)
     assert verdict.status == "alarm" and max(check.windows for check in verdict.alarms) == 3
     assert judge(200).status == "watch"  # a day of the past does not count what came after it
+
+
+def test_labels_that_come_when_the_window_has_moved_on_are_judged_all_the_same(
+    store: Store, layout: Layout, champion: Bundle
+) -> None:
+    """True values have doubled, and are known three days late; the window holds one day."""
+    params = replace(PARAMS, monitoring=replace(PARAMS.monitoring, rows=300, skew_rows=0))
+    day = 1_000 * SECOND
+    logged: list[tuple[list[Record], pd.DataFrame]] = []
+    told: list[monitor.WindowVerdict] = []
+    for number in range(6):
+        frame = make_frame(300, seed=number)
+        logged.append((log_rows(store, champion, RENT, frame, START + number * day, labels=False), frame))
+        now = START + number * day + 400 * SECOND
+        if number >= 3:
+            records, known = logged[number - 3]
+            values = [2 * float(v) for v in known[RENT.target.name]]
+            store.record_labels([Label(r.prediction_id, v) for r, v in zip(records, values, strict=True)], now=now)
+        told += [monitor.monitor(params, layout, store, now=now) for _ in range(2)]
+    assert [v.status for v in told[::2]] == [v.status for v in told[1::2]] == ["quiet"] * 3 + ["watch"] * 2 + ["alarm"]
+    last = told[-1]
+    assert last.errors.labelled == 0 and last.first == START + 5 * day
+    assert last.errors.span == LabelledSpan(300, START + 2 * day, START + 2 * day + 299 * SECOND)
+    assert last.errors.lag == pytest.approx((3 * day + 400 * SECOND) / SECOND - 299 / 2)
+    assert {c.subject for c in last.alarms} >= {"realised error", "coverage 80%"}
+    assert last.errors.realised_labelled is not None and last.errors.estimated_labelled is not None
+    assert last.errors.realised_labelled > 3 * last.errors.estimated_labelled  # the estimate is seen to be off
+    text = describe_window(last)
+    assert "0 of these rows" in text and "errors by the labels of 300 rows, 2023-11-14 22:46:40" in text
+    (error,) = read_alarms(look_around(layout, store).verdict).errors  # which is what retraining starts from
+    assert error.startswith("realised error is") and "3 windows in a row" in error
+
+
+def test_labels_of_older_rows_do_not_contradict_the_estimate_of_these(
+    store: Store, layout: Layout, champion: Bundle
+) -> None:
+    log_rows(store, champion, RENT, make_frame(500, seed=1))
+    log_rows(store, champion, RENT, make_frame(500, seed=2), START + 500 * SECOND, labels=False)
+    verdict = run(layout, store)
+    assert verdict.errors.labelled == 0 and verdict.errors.span is not None
+    checks = tuple(replace(c, breached=True, alarm=True) if c.test == ESTIMATE else c for c in verdict.checks)
+    stands = replace(verdict, checks=checks)
+    assert read_alarms(stands).errors and not read_alarms(stands).pending
+    own = replace(stands, errors=replace(stands.errors, labelled=300))
+    assert not read_alarms(own).errors and "labels do not show it" in read_alarms(own).pending[0]
 
 
 def test_few_rows_with_a_fault_of_their_own_do_not_break_a_row_of_windows(

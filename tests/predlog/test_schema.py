@@ -75,6 +75,28 @@ def test_migration_that_was_cut_off_leaves_nothing(url: str, monkeypatch: pytest
     assert stored_ids(store) == []
 
 
+def test_verdicts_of_before_keep_the_labels_that_they_judged(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from alembic import command
+
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "v0004"))
+    open_store(url).close()
+    monkeypatch.undo()
+    old = Store(url)
+    with old.database.engine.connect() as connection:
+        for last, text in ((20, '{"checks": [{"subject": "realised error"}]}'), (40, '{"checks": []}')):
+            connection.exec_driver_sql(
+                "INSERT INTO verdicts (task, version, judged, first, last, rows, status, verdict) "
+                f"VALUES ('rent', 'v1', 50, {last - 10}, {last}, 500, 'quiet', '{text}')"
+            )
+        connection.commit()
+    old.check()
+    assert [(v.labelled_first, v.labelled_last) for v in old.list_verdicts("rent")] == [(None, None), (10, 20)]
+    assert [v.last for v in old.chain_labelled("rent", "v1", 100, 2)] == [20]
+    assert [v.last for v in old.chain_verdicts("rent", "v1", 100, 2)] == [40, 20]
+    old.close()
+
+
 @pytest.mark.parametrize(
     "text, says",
     [

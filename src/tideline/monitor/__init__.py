@@ -15,10 +15,10 @@ from tideline.monitor.log import read_window
 from tideline.monitor.records import Check, Errors, WindowVerdict, read_verdict
 from tideline.monitor.reference import Reference
 from tideline.monitor.skew import check_skew
-from tideline.params import Params
+from tideline.params import Monitoring, Params
 from tideline.predlog import Store, StoredVerdict
 
-__all__ = ["Check", "Errors", "Span", "WindowVerdict", "list_alarms", "list_history", "monitor"]
+__all__ = ["Check", "Errors", "Span", "WindowVerdict", "list_alarms", "list_history", "monitor", "read_verdict"]
 
 HOUR = 3_600_000_000  # µs
 
@@ -26,7 +26,10 @@ HOUR = 3_600_000_000  # µs
 @dataclass(frozen=True)
 class Span:
     """Which predictions: those from `since` (included) to `until` (excluded), µs since 1970-01-01 UTC, or the last
-    `rows` of them. None: no limit."""
+    `rows` of them. None: no limit.
+
+    With `since`, errors are judged by the labels of these rows. Without, by the last `rows` that have a label, however
+    old: labels come when they come, and the last rows may never have any yet."""
 
     since: int | None = None
     until: int | None = None
@@ -71,11 +74,12 @@ def monitor(
     sample = window.sample_rows()
     if sample is not None and settings.skew_rows:
         others.append(check_skew(bundle, sample, params.export, settings.skew_rows))
-    earlier = []
-    if window.first is not None:
-        chain = store.chain_verdicts(task, version, window.first, settings.persist - 1, settings.least)
-        earlier = [read_verdict(stored.verdict) for stored in chain]
-    verdict = judge_window(reference, window, settings, version, judged, earlier, others)
+    labelled = None
+    if span.since is None and span.rows is not None and window.rows >= settings.least:
+        start = store.find_start(task, version, span.rows, span.until, labelled=True)
+        labelled = read_window(store, reference, version, start, span.until, params.seed, labelled=True)
+    earlier = list_earlier(store, task, version, settings, window.first, (labelled or window).first)
+    verdict = judge_window(reference, window, settings, version, judged, earlier, others, labelled)
     keep_verdict(store, verdict)
     return verdict
 
@@ -88,8 +92,21 @@ def keep_verdict(store: Store, verdict: WindowVerdict) -> None:
     if latest is not None and verdict.repeats(read_verdict(latest[1].verdict)):
         replaces = latest[0]
     text = verdict.to_json()
-    v = verdict
-    store.save_verdict(StoredVerdict(v.task, v.version, v.judged, v.first, v.last, v.rows, v.status, text), replaces)
+    v, labelled = verdict, verdict.labelled_span or (None, None)
+    store.save_verdict(
+        StoredVerdict(v.task, v.version, v.judged, v.first, v.last, v.rows, v.status, text, *labelled), replaces
+    )
+
+
+def list_earlier(
+    store: Store, task: str, version: str, settings: Monitoring, first: int | None, labelled: int | None
+) -> list[WindowVerdict]:
+    """The verdicts on the windows before the time `first`, and on the labelled rows before the time `labelled`, as many
+    as persistence counts."""
+    length = settings.persist - 1
+    found = [] if first is None else store.chain_verdicts(task, version, first, length, settings.least)
+    found += [] if labelled is None else store.chain_labelled(task, version, labelled, length)
+    return [read_verdict(stored.verdict) for stored in found]
 
 
 def check_staleness(now: int, last: int, hours: float) -> Check:

@@ -10,7 +10,7 @@ from tideline.binned import Binned
 from tideline.contracts import DriftSpec
 from tideline.monitor.correction import adjust_holm
 from tideline.monitor.errors import check_errors
-from tideline.monitor.persistence import chain_windows, mark_alarms
+from tideline.monitor.persistence import chain_labelled, chain_windows, mark_alarms
 from tideline.monitor.records import ALARM, QUIET, UNDECIDED, WATCH, Check, Errors, Part, Status, WindowVerdict
 from tideline.monitor.reference import Reference, Subject
 from tideline.monitor.window import Window
@@ -27,29 +27,33 @@ def judge_window(
     judged: int,
     earlier: Iterable[WindowVerdict] = (),
     others: Sequence[Check] = (),
+    labelled: Window | None = None,
 ) -> WindowVerdict:
     """The verdict on a window of one version's predictions.
 
     judged: the time of now, µs. earlier: verdicts on windows of the same version, in any order; those that overlap
-    are left out. others: checks that were made elsewhere (staleness, skew). With fewer rows than `settings.least`
-    only these are judged. Raises TidelineError for an unknown test.
+    are left out. others: checks that were made elsewhere (staleness, skew). labelled: the labelled rows by which errors
+    are judged, if they are not the window's own. With fewer rows than `settings.least` only `others` are judged.
+    Raises TidelineError for an unknown test.
     """
     specs = [catalog.get_drift(name) for name in settings.tests]
-    checks, errors = list(others), Errors()
+    checks, errors = list(others), Errors(labelled=window.errors.n)
     notes: list[str] = []
     enough = window.rows >= settings.least
     if enough:
         found, notes = check_drift(reference, window, specs)
-        wrong, errors, lacking = check_errors(reference, window, settings)
+        wrong, errors, lacking = check_errors(reference, window, settings, window if labelled is None else labelled)
         checks += [*found, *wrong]
         notes += lacking
     else:
         notes.append(
             f"{window.rows:,} rows are too few to judge; {settings.least:,} would do (params.yaml: monitoring.least)"
         )
+    earlier = list(earlier)
     decided = decide_breaches(checks, settings.alpha)
     chain = [] if window.first is None else chain_windows(window.first, earlier, settings.persist - 1)
-    marked = mark_alarms(decided, chain, settings.persist)
+    told = [] if errors.span is None else chain_labelled(errors.span.first, earlier, settings.persist - 1)
+    marked = mark_alarms(decided, chain, told, settings.persist)
     status: Status = QUIET
     if any(check.alarm for check in marked):
         status = ALARM

@@ -29,12 +29,14 @@ def read_window(
     until: int | None,
     seed: int,
     progress: Callable[[int], object] = lambda rows: None,
+    labelled: bool = False,
 ) -> Window:
     """Count the predictions that a version made as champion from `since` (included) to `until` (excluded), µs since
-    1970-01-01 UTC. Raises StoreUnavailable, or TidelineError if a row does not fit the manifest's columns."""
+    1970-01-01 UTC; with `labelled` only those that have a label. Raises StoreUnavailable, or TidelineError if a row
+    does not fit the manifest's columns."""
     window = reference.open_window(seed)
     columns = reference.manifest.columns
-    tables = store.iterate(reference.manifest.task, since, until, version, "champion", columns)
+    tables = store.iterate(reference.manifest.task, since, until, version, "champion", columns, labelled)
     for table in tables:
         window.add(make_batch(table, columns, bool(reference.manifest.classes)))
         progress(table.num_rows)

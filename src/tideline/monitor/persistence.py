@@ -14,30 +14,47 @@ def chain_windows(first: int, earlier: Iterable[WindowVerdict], length: int) -> 
 
     One that overlaps with a later window shares its rows, and says nothing new; one on too few rows says nothing.
     """
+    return _chain(
+        [(v.first, v.last, v) for v in earlier if v.enough and v.first is not None and v.last is not None],
+        first, length,
+    )  # fmt: skip
+
+
+def chain_labelled(first: int, earlier: Iterable[WindowVerdict], length: int) -> list[WindowVerdict]:
+    """The same by the labelled rows that they judged, of which the same would come again and again otherwise."""
+    return _chain([(*v.labelled_span, v) for v in earlier if v.labelled_span is not None], first, length)
+
+
+def _chain(spans: list[tuple[int, int, WindowVerdict]], first: int, length: int) -> list[WindowVerdict]:
     chain: list[WindowVerdict] = []
-    for verdict in sorted(earlier, key=lambda v: -1 if v.last is None else v.last, reverse=True):
+    for begin, end, verdict in sorted(spans, key=lambda span: span[1], reverse=True):
         if len(chain) == length:
             break
-        if not verdict.enough or verdict.last is None or verdict.first is None or verdict.last >= first:
-            continue
-        chain.append(verdict)
-        first = verdict.first
+        if end < first:
+            chain.append(verdict)
+            first = begin
     return chain
 
 
-def mark_alarms(checks: Sequence[Check], chain: Sequence[WindowVerdict], persist: int) -> tuple[Check, ...]:
-    """Checks with `windows` and `alarm` filled in. chain: the windows before this one, the newest first.
+def mark_alarms(
+    checks: Sequence[Check], chain: Sequence[WindowVerdict], labelled: Sequence[WindowVerdict], persist: int
+) -> tuple[Check, ...]:
+    """Checks with `windows` and `alarm` filled in. chain: the windows before this one, the newest first. labelled: the
+    same for what labels tell.
 
     A fault of the data is an alarm at once: no mix of requests explains it. Drift and errors are alarms in the
     `persist`-th window in a row.
     """
-    past = [{check.key for check in verdict.checks if check.breached} for verdict in chain]
+    past, past_labelled = (
+        [{check.key for check in verdict.checks if check.breached} for verdict in verdicts]
+        for verdicts in (chain, labelled)
+    )
 
     def mark(check: Check) -> Check:
         if not check.breached:
             return check
         windows = 1
-        for keys in past:
+        for keys in past_labelled if check.by_labels else past:
             if check.key not in keys:
                 break
             windows += 1

@@ -16,6 +16,7 @@ QUIET: Final = "quiet"
 WATCH: Final = "watch"
 ALARM: Final = "alarm"
 UNDECIDED: Final = "undecided"
+ESTIMATE: Final = "loss estimation"  # the test that needs no labels
 
 
 @dataclass(frozen=True)
@@ -46,15 +47,31 @@ class Check:
         """What must be breached again to persist: whichever test says so."""
         return self.part, self.subject, self.concern
 
+    @property
+    def by_labels(self) -> bool:
+        """True if labels tell it, which may be of other rows than the window's."""
+        return self.part == "error" and self.test != ESTIMATE
+
+
+@dataclass(frozen=True)
+class LabelledSpan:
+    """The rows by whose labels errors are judged: how many, and when the first and the last were predicted."""
+
+    rows: int
+    first: int
+    last: int
+
 
 @dataclass(frozen=True)
 class Errors:
-    """How wrong the window's predictions were, where labels are known, and how wrong all of them are estimated to be.
+    """How wrong predictions were, where labels are known, and how wrong all of the window's are estimated to be.
 
-    realised, reference, estimated: mean absolute errors in the target's unit (classes: error rates), of the labelled
-    rows, of the validation at training, of all rows without labels. estimated_labelled: the estimate for the labelled
-    rows of a sample, to be held against realised_labelled, what came of the same rows. coverage: level -> share of
-    labels inside. lag: mean seconds from prediction to label.
+    labelled: rows of the window that have a label. span: the labelled rows whose errors these are, which may be older
+    than the window; None: the window's own, in a verdict of an older tideline. realised, reference, estimated: mean
+    absolute errors in the target's unit (classes: error rates), of the labelled rows, of the validation at training, of
+    all rows of the window without labels. estimated_labelled: the estimate for a sample of the labelled rows, to be
+    held against realised_labelled, what came of the same rows. coverage: level -> share of labels inside. lag: mean
+    seconds from prediction to label.
     """
 
     labelled: int = 0
@@ -66,6 +83,7 @@ class Errors:
     skill: float | None = None
     coverage: dict[str, float] = field(default_factory=dict)
     lag: float | None = None
+    span: LabelledSpan | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,15 @@ class WindowVerdict:
         if self.least is not None:
             return self.rows >= self.least
         return self.status in (QUIET, WATCH) or any(check.part != "log" for check in self.checks)
+
+    @property
+    def labelled_span(self) -> tuple[int, int] | None:
+        """When the first and the last of the rows were predicted whose labels it judged; None if it judged none."""
+        if not any(check.by_labels for check in self.checks):
+            return None
+        if self.errors.span is not None:
+            return self.errors.span.first, self.errors.span.last
+        return None if self.first is None or self.last is None else (self.first, self.last)
 
     @property
     def breaches(self) -> tuple[Check, ...]:

@@ -74,7 +74,12 @@ def _errors(verdict: WindowVerdict) -> list[str]:
         return []
     share = e.labelled / verdict.rows if verdict.rows else 0.0
     lag = "" if e.lag is None else f", {e.lag / 3600:,.2f} h after the prediction on average"
-    lines = [f"  labels: {e.labelled:,} ({share:.1%}){lag}"]
+    lines = [f"  labels: {e.labelled:,} of these rows ({share:.1%}){lag if e.span is None else ''}"]
+    if e.span is not None:
+        lines.append(
+            f"  errors by the labels of {e.span.rows:,} rows, {describe_time(e.span.first)} to "
+            f"{describe_time(e.span.last)} UTC{lag}"
+        )
     if e.realised is not None:
         before = "" if e.reference is None else f", at training {e.reference:,.6g}"
         lines.append(f"  mean absolute error, by labels: {e.realised:,.6g}{before}")

@@ -52,6 +52,7 @@ from tideline.predlog.replay import Replay
 from tideline.predlog.tally import NONE, Moments, Tally, tally
 from tideline.predlog.verdicts import (
     StoredVerdict,
+    chain_labelled,
     chain_verdicts,
     find_verdict,
     list_alarms,
@@ -59,7 +60,7 @@ from tideline.predlog.verdicts import (
     save_verdict,
 )
 from tideline.predlog.watchdog import Watchdog
-from tideline.predlog.windows import find_last, find_start
+from tideline.predlog.windows import count_labelled, find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
 if TYPE_CHECKING:
@@ -168,9 +169,10 @@ class Store:
         version: str | None = None,
         role: Role | None = None,
         columns: Sequence[Column] | None = None,
+        labelled: bool = False,
     ) -> Iterator[pa.Table]:
         """See `read.iterate`."""
-        return iterate(self.database, task, since, until, version, role, columns)
+        return iterate(self.database, task, since, until, version, role, columns, labelled)
 
     def live_error(self, task: str, since: int | None = None, until: int | None = None) -> list[LiveError]:
         """See `live.live_error`."""
@@ -187,6 +189,10 @@ class Store:
     def chain_verdicts(self, task: str, version: str, first: int, length: int, least: int = 0) -> list[StoredVerdict]:
         """See `verdicts.chain_verdicts`."""
         return chain_verdicts(self.database, task, version, first, length, least)
+
+    def chain_labelled(self, task: str, version: str, first: int, length: int) -> list[StoredVerdict]:
+        """See `verdicts.chain_labelled`."""
+        return chain_labelled(self.database, task, version, first, length)
 
     def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
         """See `verdicts.list_verdicts`."""
@@ -222,9 +228,15 @@ class Store:
         """See `windows.find_last`."""
         return find_last(self.database, task, version, until)
 
-    def find_start(self, task: str, version: str, rows: int, until: int | None = None) -> int | None:
+    def find_start(
+        self, task: str, version: str, rows: int, until: int | None = None, labelled: bool = False
+    ) -> int | None:
         """See `windows.find_start`."""
-        return find_start(self.database, task, version, rows, until)
+        return find_start(self.database, task, version, rows, until, labelled)
+
+    def count_labelled(self, task: str, version: str, since: int, until: int) -> int:
+        """See `windows.count_labelled`."""
+        return count_labelled(self.database, task, version, since, until)
 
     def counts(self) -> list[Count]:
         """What is in the log, by task, version and role."""

@@ -77,9 +77,11 @@ def iterate(
     version: str | None = None,
     role: Role | None = None,
     columns: Sequence[Column] | None = None,
+    labelled: bool = False,
     batch: int = BATCH,
 ) -> Iterator[pa.Table]:
-    """Predictions of a task with the label that counts, ordered by time, as tables of at most `batch` rows.
+    """Predictions of a task with the label that counts, ordered by time, as tables of at most `batch` rows; with
+    `labelled` only those that have one.
 
     since (included) and until (excluded) are µs since 1970-01-01 UTC. With a manifest's `columns` the features become
     columns named `features.<name>`, null where a row has none: float64, int64, string or date32. No transaction is open
@@ -91,6 +93,7 @@ def iterate(
     conditions += [_P.time < until] if until is not None else []
     conditions += [_P.version == version] if version is not None else []
     conditions += [_P.role == role] if role is not None else []
+    conditions += [_L.label_id.is_not(None)] if labelled else []
     query = (
         sa.select(*(expression for expression, _ in _COLUMNS.values()))
         .select_from(_LATEST)

@@ -67,7 +67,10 @@ verdicts = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("status", sa.Text, nullable=False),
     sa.Column("verdict", JsonText, nullable=False),
+    sa.Column("labelled_first", sa.BigInteger),  # the same of the rows whose labels it judged; null if it judged none
+    sa.Column("labelled_last", sa.BigInteger),
     sa.Index("verdicts_by_version", "task", "version", "last"),
+    sa.Index("verdicts_by_labels", "task", "version", "labelled_last"),
 )
 
 alerts = sa.Table(

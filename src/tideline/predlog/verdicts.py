@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -10,13 +11,17 @@ from tideline.predlog.database import Database
 from tideline.predlog.tables import verdicts
 
 _V = verdicts.c
-_ROW = (_V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, sa.cast(_V.verdict, sa.Text))
+_ROW = (
+    _V.task, _V.version, _V.judged, _V.first, _V.last, _V.rows, _V.status, sa.cast(_V.verdict, sa.Text),
+    _V.labelled_first, _V.labelled_last,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class StoredVerdict:
     """One row. judged, first, last: µs since 1970-01-01 UTC; first and last are the times of the window's outermost
-    rows, None if it was empty. verdict: JSON text."""
+    rows, None if it was empty; labelled_first, labelled_last: the same of the rows whose labels it judged, None if it
+    judged none. verdict: JSON text."""
 
     task: str
     version: str
@@ -26,6 +31,8 @@ class StoredVerdict:
     rows: int
     status: str
     verdict: str
+    labelled_first: int | None = None
+    labelled_last: int | None = None
 
 
 def save_verdict(database: Database, verdict: StoredVerdict, replaces: int | None = None) -> None:
@@ -49,20 +56,39 @@ def chain_verdicts(
     Each is the latest that there is, however many overlap with the one after it: one step of the index for each. Raises
     StoreUnavailable.
     """
+    enough = sa.and_(_V.rows >= least, _V.status != "undecided")
+    return _chain(database, task, version, (_V.first, _V.last), enough, first, length)
+
+
+def chain_labelled(database: Database, task: str, version: str, first: int, length: int) -> list[StoredVerdict]:
+    """The same by the labelled rows that they judged: these lie one before the other, and all before `first`."""
+    return _chain(database, task, version, (_V.labelled_first, _V.labelled_last), sa.true(), first, length)
+
+
+def _chain(
+    database: Database,
+    task: str,
+    version: str,
+    span: tuple[sa.Column[Any], sa.Column[Any]],
+    condition: sa.ColumnElement[bool],
+    first: int,
+    length: int,
+) -> list[StoredVerdict]:
+    low, high = span
     query = (
-        sa.select(*_ROW)
-        .where(_V.task == task, _V.version == version, _V.rows >= least, _V.status != "undecided")
-        .order_by(_V.last.desc(), _V.verdict_id.desc())
+        sa.select(*_ROW, low.label("begins"))
+        .where(_V.task == task, _V.version == version, condition)
+        .order_by(high.desc(), _V.verdict_id.desc())
         .limit(1)
     )
     chain: list[StoredVerdict] = []
     with database.connect() as connection:
         while len(chain) < length:
-            found = connection.execute(query.where(_V.last < first)).one_or_none()
+            found = connection.execute(query.where(high < first)).one_or_none()
             if found is None:
                 break
-            chain.append(StoredVerdict(*found))
-            first = found.first
+            *row, first = found
+            chain.append(StoredVerdict(*row))
     return chain
 
 

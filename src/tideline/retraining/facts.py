@@ -91,7 +91,8 @@ def find_since(layout: Layout) -> int | None:
 
 
 def read_alarms(verdict: WindowVerdict | None) -> Alarms:
-    """A verdict as the guard sees it. Where labels tell the error, and it is no worse, the estimate is not believed."""
+    """A verdict as the guard sees it. Where labels tell the error, and it is no worse, the estimate is not believed;
+    but labels of rows that are mostly older than the window say nothing against it."""
     if verdict is None:
         return Alarms()
     errors: list[str] = []
@@ -99,12 +100,14 @@ def read_alarms(verdict: WindowVerdict | None) -> Alarms:
     drifts: list[str] = []
     faults: list[str] = []
     realised = next((c for c in verdict.checks if c.part == "error" and c.subject == ERRORS[0]), None)
+    span = verdict.errors.span
+    is_current = span is None or 2 * verdict.errors.labelled >= span.rows
     for check in verdict.checks:
         if not check.breached:
             continue
         if check.concern == "error" and check.subject in ERRORS:
             said = f"{check.subject} is {check.effect:.0%} above training, {check.windows} windows in a row"
-            contradicted = check.subject == ERRORS[1] and realised is not None and not realised.breached
+            contradicted = check.subject == ERRORS[1] and is_current and realised is not None and not realised.breached
             if contradicted:
                 pending.append(f"{said}, but labels do not show it ({realised.remark if realised else ''})")
             else:
