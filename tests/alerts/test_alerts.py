@@ -71,6 +71,13 @@ def test_too_few_rows_and_older_windows_say_nothing_about_an_alarm(store: Store,
     assert [a.status for a in tell(store, receiver, hour=7).raised] == ["recovered"]
 
 
+def test_what_was_told_of_a_window_in_the_future_does_not_silence_the_present(store: Store, receiver: Receiver) -> None:
+    params, address = make_params("webhook"), {"TIDELINE_ALERT_WEBHOOK": receiver.url}
+    send_alerts(params, store, make_verdict(ROOMS, hour=9_000), START, address)
+    told = send_alerts(params, store, make_verdict(BEDS, hour=1), START + HOUR, address)
+    assert [alert.subjects for alert in told.raised] == [("beds",)]
+
+
 def test_too_few_rows_with_a_fault_of_their_own_do_not_end_what_they_could_not_see(
     store: Store, receiver: Receiver
 ) -> None:

@@ -213,6 +213,27 @@ def test_few_rows_with_a_fault_of_their_own_do_not_break_a_row_of_windows(
     assert max(check.windows for check in told[3].alarms) == 3
 
 
+def test_row_from_the_future_is_a_fault_and_stops_nothing(store: Store, layout: Layout, champion: Bundle) -> None:
+    frame = make_frame(901, seed=7)
+    frame["size"] = frame["size"] / 2
+    year = 365 * 24 * monitor.HOUR
+    log_rows(store, champion, RENT, frame[:1], START + year, labels=False)
+    params = replace(PARAMS, monitoring=replace(PARAMS.monitoring, rows=300))
+    told = []
+    for number in range(3):
+        start = START + 300 * number * SECOND
+        log_rows(store, champion, RENT, frame[1 + 300 * number : 301 + 300 * number], start, labels=False)
+        told.append(monitor.monitor(params, layout, store, now=start + 300 * SECOND))
+    assert [(v.rows, v.last) for v in told] == [(300, START + (300 * n + 299) * SECOND) for n in range(3)]
+    (fault,) = (c for c in told[0].alarms if c.test == "future")
+    assert (fault.effect, fault.concern) == (1.0, "quality") and "2024-11-13 22:13:20" in fault.remark
+    assert "size" in {c.subject for c in told[2].alarms} and "size" not in {c.subject for c in told[1].alarms}
+    late = monitor.monitor(params, layout, store, now=START + 30 * monitor.HOUR)
+    assert "staleness" in {c.test for c in late.alarms}
+    arrived = monitor.monitor(params, layout, store, now=START + year)
+    assert "future" not in {c.test for c in arrived.checks} and arrived.last == START + year
+
+
 def test_silence_leaves_one_verdict_until_it_is_a_breach(store: Store, layout: Layout, champion: Bundle) -> None:
     log_rows(store, champion, RENT, make_frame(300, seed=1))
     last = START + 299 * SECOND

@@ -17,8 +17,8 @@ from tests.small_task import PETS, RENT, make_frame
 from tideline.catalog import get_task
 from tideline.data_frame import column_names, conform, hash_frame
 from tideline.labelled import ID, TIME
-from tideline.predlog import Label, Store, open_store
-from tideline.retraining.collect import SKEW, collect_rows, merge_rows
+from tideline.predlog import SKEW, Label, Store, open_store
+from tideline.retraining.collect import collect_rows, merge_rows
 
 LATER = START + 10_000 * SECOND
 

@@ -10,7 +10,7 @@ from typing import Final
 from tideline.alert import Alert, AlertStatus
 from tideline.monitor.records import ALARM, UNDECIDED, WATCH, Check, WindowVerdict
 from tideline.params import AlertRule
-from tideline.predlog import StoredAlert, mint_ids
+from tideline.predlog import SKEW, StoredAlert, mint_ids
 
 MONITOR: Final = "monitor"
 RECOVERED: Final = "recovered"
@@ -37,8 +37,9 @@ def decide_on_verdict(
     ended in between. A window that is older than the one that was told of last changes nothing.
     """
     newest = earlier[0] if earlier else None
-    if newest is not None and newest.last is not None and (verdict.last is None or verdict.last < newest.last):
-        return []
+    moment = verdict.judged if verdict.last is None else verdict.last
+    if newest is not None and newest.last is not None and moment < newest.last <= newest.raised + SKEW:
+        return []  # but one of a window that lay in the future silences nothing
     standing = find_standing(earlier)
     made: list[StoredAlert] = []
     if standing and standing[0].version != verdict.version:

@@ -14,9 +14,10 @@ from tideline.monitor.judge import judge_window
 from tideline.monitor.log import read_window
 from tideline.monitor.records import Check, Errors, WindowVerdict, read_verdict
 from tideline.monitor.reference import Reference
+from tideline.monitor.show import describe_time
 from tideline.monitor.skew import check_skew
 from tideline.params import Monitoring, Params
-from tideline.predlog import Store, StoredVerdict
+from tideline.predlog import SKEW, Store, StoredVerdict
 
 __all__ = ["Check", "Errors", "Span", "WindowVerdict", "list_alarms", "list_history", "monitor", "read_verdict"]
 
@@ -58,7 +59,9 @@ def monitor(
     version, task = bundle.path.name, layout.task
     reference = Reference.of(bundle)
     judged = time.time_ns() // 1000 if now is None else now
-    last = store.find_last(task, version, span.until)
+    # A row from the future would be in every window until its time has come, and no window would be before another.
+    until = judged + SKEW if span.until is None else min(span.until, judged + SKEW)
+    last = store.find_last(task, version, until)
     if last is None:
         raise TidelineError(
             f"{store.place} holds no predictions of {task} {version} as champion"
@@ -67,17 +70,19 @@ def monitor(
         )
     since = span.since
     if span.rows is not None:
-        start = store.find_start(task, version, span.rows, span.until)
+        start = store.find_start(task, version, span.rows, until)
         since = start if since is None or start is None else max(since, start)
-    window = read_window(store, reference, version, since, span.until, params.seed, progress)
+    window = read_window(store, reference, version, since, until, params.seed, progress)
     others = [check_staleness(judged if span.until is None else min(judged, span.until), last, settings.stale_hours)]
+    if span.until is None and (ahead := check_clock(*store.count_beyond(task, version, until), judged)):
+        others.append(ahead)
     sample = window.sample_rows()
     if sample is not None and settings.skew_rows:
         others.append(check_skew(bundle, sample, params.export, settings.skew_rows))
     labelled = None
     if span.since is None and span.rows is not None and window.rows >= settings.least:
-        start = store.find_start(task, version, span.rows, span.until, labelled=True)
-        labelled = read_window(store, reference, version, start, span.until, params.seed, labelled=True)
+        start = store.find_start(task, version, span.rows, until, labelled=True)
+        labelled = read_window(store, reference, version, start, until, params.seed, labelled=True)
     earlier = list_earlier(store, task, version, settings, window.first, (labelled or window).first)
     verdict = judge_window(reference, window, settings, version, judged, earlier, others, labelled)
     keep_verdict(store, verdict)
@@ -114,6 +119,18 @@ def check_staleness(now: int, last: int, hours: float) -> Check:
     age = max(0.0, (now - last) / HOUR)
     remark = f"the last prediction is {age:,.1f} h old"
     return Check("log", "predictions", "staleness", "quality", age, None, age, hours, remark=remark)
+
+
+def check_clock(rows: int, last: int | None, now: int) -> Check | None:
+    """Predictions that are stamped later than `now`, the last one at `last` (µs); None if there are none. Statistic and
+    effect: how many."""
+    if not rows or last is None:
+        return None
+    remark = (
+        f"stamped up to {describe_time(last)} UTC and left out until then; now it is {describe_time(now)}: set the "
+        "clock of the machine that logged them"
+    )
+    return Check("log", "clock", "future", "quality", float(rows), None, float(rows), 1.0, remark=remark)
 
 
 def list_history(store: Store, task: str, version: str | None = None, limit: int = 100) -> list[WindowVerdict]:

@@ -60,7 +60,7 @@ from tideline.predlog.verdicts import (
     save_verdict,
 )
 from tideline.predlog.watchdog import Watchdog
-from tideline.predlog.windows import count_labelled, find_last, find_start
+from tideline.predlog.windows import SKEW, count_beyond, count_labelled, find_last, find_start
 from tideline.predlog.writer import CAPACITY, Writer, WriterState
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ __all__ = [
     "ID_LENGTH",
     "NAMED",
     "NONE",
+    "SKEW",
     "Claim",
     "Count",
     "Estimate",
@@ -233,6 +234,10 @@ class Store:
     ) -> int | None:
         """See `windows.find_start`."""
         return find_start(self.database, task, version, rows, until, labelled)
+
+    def count_beyond(self, task: str, version: str, moment: int) -> tuple[int, int | None]:
+        """See `windows.count_beyond`."""
+        return count_beyond(self.database, task, version, moment)
 
     def count_labelled(self, task: str, version: str, since: int, until: int) -> int:
         """See `windows.count_labelled`."""

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from tideline.predlog.database import Database
 from tideline.predlog.tables import labels, predictions
 
+SKEW = 300_000_000  # µs: how far another machine's clock may be ahead
 _P = predictions.c
 _LABELLED = predictions.join(labels, sa.and_(labels.c.prediction_id == _P.prediction_id, labels.c.is_current))
 
@@ -25,6 +26,17 @@ def find_start(
     Rows of one request have the same time, so that there may be more from then on. Raises StoreUnavailable.
     """
     return _find(database, task, version, until, rows - 1, labelled)
+
+
+def count_beyond(database: Database, task: str, version: str, moment: int) -> tuple[int, int | None]:
+    """How many of a champion's predictions are stamped `moment` or later (µs since 1970-01-01 UTC), and when the last
+    one is. Raises StoreUnavailable."""
+    query = sa.select(sa.func.count(), sa.func.max(_P.time)).where(
+        _P.task == task, _P.version == version, _P.role == "champion", _P.time >= moment
+    )
+    with database.connect() as connection:
+        count, last = connection.execute(query).one()
+        return int(count), last
 
 
 def count_labelled(database: Database, task: str, version: str, since: int, until: int) -> int:

@@ -12,14 +12,13 @@ import pandas as pd
 from tideline.contracts import Column, Task
 from tideline.data_frame import all_columns, column_names
 from tideline.labelled import ID, TIME
-from tideline.predlog import Role, Store
+from tideline.predlog import SKEW, Role, Store
 from tideline.predlog.read import FEATURE
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROLES: tuple[Role, ...] = ("champion", "canary")  # a shadow's row is the champion's once more
-SKEW = 300_000_000  # µs: how far another machine's clock may be ahead
 
 
 @dataclass(frozen=True)
