@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from tideline.champion import versions_folder
@@ -12,7 +13,7 @@ from tideline.file_lock import hold_lock
 from tideline.layout import Layout
 from tideline.ledger import Entry, append_entry, read_ledger
 from tideline.pointer import read_pointer
-from tideline.succession import ABANDONED, find_lost
+from tideline.succession import ABANDONED, find_lost, list_changes
 
 PATIENCE = 60.0  # seconds that a person at the command line waits for another writer
 
@@ -20,6 +21,12 @@ PATIENCE = 60.0  # seconds that a person at the command line waits for another w
 def ledger_file(layout: Layout) -> Path:
     """Where the ledger lies."""
     return layout.registry / "ledger.jsonl"
+
+
+def find_since(layout: Layout) -> int | None:
+    """When the champion took its place, µs since 1970-01-01 UTC; None if there never was one. Raises TidelineError."""
+    changes = list_changes(read_ledger(ledger_file(layout)).entries)
+    return round(datetime.fromisoformat(changes[-1].time).timestamp() * 1e6) if changes else None
 
 
 @contextmanager

@@ -16,6 +16,8 @@ from tests.predlog.samples import START
 from tests.small_registry import PARAMS, submit
 from tests.small_task import PETS, RENT, make_frame, ship, write_project
 from tideline import cli, monitor
+from tideline.alerts import send_alerts
+from tideline.bookkeeping import find_since
 from tideline.bundle import Bundle, load_bundle
 from tideline.champion import champion_bundle
 from tideline.contracts import Task, TidelineError
@@ -252,8 +254,19 @@ def test_promotion_begins_a_new_count(store: Store, layout: Layout) -> None:
     log_rows(store, first, RENT, make_frame(300, seed=1))
     assert run(layout, store).version == first.path.name
     assert submit(layout, "better").accepted
-    with pytest.raises(TidelineError, match=r"holds no predictions of rent v0002-.* as champion"):
-        run(layout, store)
+    promoted = find_since(layout)
+    assert promoted is not None
+    told = [run(layout, store, now=promoted + hours * monitor.HOUR) for hours in (1, 2, 25)]
+    assert [(v.version[:5], v.rows, v.status) for v in told] == [
+        ("v0002", 0, s) for s in ("undecided",) * 2 + ("alarm",)
+    ]
+    assert [c.remark for c in told[2].alarms] == ["champion for 25.0 h, and has predicted nothing"]
+    assert "0 rows, - to - UTC" in describe_window(told[0])
+    assert monitor.list_history(store, "rent", told[0].version) == [told[2], told[1]]
+    sent = send_alerts(PARAMS, store, told[2], told[2].judged)
+    assert [alert.subjects for alert in sent.raised] == [("predictions",)]
+    with pytest.raises(TidelineError, match=r"holds no predictions of rent v0002-.* as champion in that time"):
+        run(layout, store, Span(until=START))
 
 
 def test_nothing_for_a_day_is_an_alarm(store: Store, layout: Layout, champion: Bundle) -> None:

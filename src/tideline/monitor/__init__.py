@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tideline.bookkeeping import find_since
 from tideline.bundle import load_bundle
 from tideline.champion import champion_bundle
 from tideline.contracts import TidelineError
@@ -45,11 +46,12 @@ def monitor(
     now: int | None = None,
     progress: Callable[[int], object] = lambda rows: None,
 ) -> WindowVerdict:
-    """Judge a window of the champion's predictions, keep the verdict in the store, and return it.
+    """Judge a window of the champion's predictions, keep the verdict in the store, and return it. One that has not
+    predicted anything yet has a verdict, too: on no rows, stale from its promotion on.
 
     span: the last `monitoring.rows` predictions if it names nothing. now: µs since 1970-01-01 UTC. Raises
-    TidelineError if there is no champion, its bundle is broken, or it has not predicted anything yet;
-    StoreUnavailable.
+    TidelineError if there is no champion, its bundle is broken, or nothing was predicted before
+    `span.until`; StoreUnavailable.
     """
     settings = params.monitoring
     span = span or Span()
@@ -62,18 +64,20 @@ def monitor(
     # A row from the future would be in every window until its time has come, and no window would be before another.
     until = judged + SKEW if span.until is None else min(span.until, judged + SKEW)
     last = store.find_last(task, version, until)
-    if last is None:
+    if last is None and span.until is not None:
         raise TidelineError(
-            f"{store.place} holds no predictions of {task} {version} as champion"
-            f"{' in that time' if span.until is not None else ''}; serve it (`make serve TASK={task}`), widen "
-            "the window, or set TIDELINE_STORE_URL to the store that is meant"
+            f"{store.place} holds no predictions of {task} {version} as champion in that time; widen the window, or "
+            "set TIDELINE_STORE_URL to the store that is meant"
         )
     since = span.since
     if span.rows is not None:
         start = store.find_start(task, version, span.rows, until)
         since = start if since is None or start is None else max(since, start)
     window = read_window(store, reference, version, since, until, params.seed, progress)
-    others = [check_staleness(judged if span.until is None else min(judged, span.until), last, settings.stale_hours)]
+    others = []
+    if (began := find_since(layout) if last is None else last) is not None:
+        looked = judged if span.until is None else min(judged, span.until)
+        others.append(check_staleness(looked, began, settings.stale_hours, is_new=last is None))
     if span.until is None and (ahead := check_clock(*store.count_beyond(task, version, until), judged)):
         others.append(ahead)
     sample = window.sample_rows()
@@ -114,10 +118,13 @@ def list_earlier(
     return [read_verdict(stored.verdict) for stored in found]
 
 
-def check_staleness(now: int, last: int, hours: float) -> Check:
-    """How long nothing has come. Times in µs; statistic and effect in hours."""
+def check_staleness(now: int, last: int, hours: float, is_new: bool = False) -> Check:
+    """How long nothing has come since the time `last`, which is when the version became champion if it `is_new`. Times
+    in µs; statistic and effect in hours."""
     age = max(0.0, (now - last) / HOUR)
     remark = f"the last prediction is {age:,.1f} h old"
+    if is_new:
+        remark = f"champion for {age:,.1f} h, and has predicted nothing"
     return Check("log", "predictions", "staleness", "quality", age, None, age, hours, remark=remark)
 
 

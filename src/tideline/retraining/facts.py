@@ -5,23 +5,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 import pandas as pd
 
-from tideline.bookkeeping import ledger_file
+from tideline.bookkeeping import find_since
 from tideline.bundle import Bundle, load_bundle
 from tideline.champion import champion_bundle
 from tideline.data_frame import hash_frame
 from tideline.layout import Layout
-from tideline.ledger import read_ledger
 from tideline.monitor import WindowVerdict, list_history
 from tideline.pointer import read_pointer
 from tideline.predlog import Store
 from tideline.retraining.guard import Alarms, Facts
 from tideline.retraining.journal import Line, count_refused, find_done, find_unfinished, list_finished
 from tideline.split_labelled import count_usable
-from tideline.succession import list_changes
 
 ERRORS = ("realised error", "estimated error")
 
@@ -82,12 +79,6 @@ def count_learnt(champion: Bundle | None) -> int:
     """Labelled rows that were there when the champion was trained, and were of use."""
     labelled = None if champion is None else champion.manifest.provenance.get("labelled")
     return 0 if labelled is None else count_usable(labelled)
-
-
-def find_since(layout: Layout) -> int | None:
-    """When the champion took its place, µs since 1970-01-01 UTC."""
-    changes = list_changes(read_ledger(ledger_file(layout)).entries)
-    return round(datetime.fromisoformat(changes[-1].time).timestamp() * 1e6) if changes else None
 
 
 def read_alarms(verdict: WindowVerdict | None) -> Alarms:
