@@ -16,7 +16,6 @@ from tests.small_registry import submit
 from tests.small_task import RENT, make_frame, small_params
 from tideline.bundle import load_bundle
 from tideline.champion import champion_bundle
-from tideline.contracts import TidelineError
 from tideline.drift_report import Drawn, draw_report, pages_folder, workspace_folder
 from tideline.drift_report.sample import ERROR, MISSING, sample_training, sample_window
 from tideline.layout import Layout
@@ -60,9 +59,32 @@ def test_samples_are_bounded_seeded_and_of_the_champions_window(layout: Layout) 
     training = sample_training(bundle, layout, 250, 1)
     assert (len(training.frame), training.rows) == (250, 800) and list(training.frame) == list(every.frame)
     assert training.frame["prediction"].notna().all() and training.frame[ERROR].nunique() == 1
-    (layout.split / "train.parquet").unlink()
-    with pytest.raises(TidelineError, match="no training rows at"):
-        sample_training(bundle, layout, 250, 1)
+
+
+def test_rows_of_another_split_are_not_taken_for_the_champions(layout: Layout) -> None:
+    """Those that travel in its bundle are, and the page says so: other rows, a split at work, half a file, none."""
+    assert submit(layout, "better").accepted
+    bundle = load_bundle(champion_bundle(layout))
+    evidence, train = layout.split / "split.json", layout.split / "train.parquet"
+    told, rows = evidence.read_text(), train.read_bytes()
+    assert sample_training(bundle, layout, 250, 1).note == ""
+
+    def check_fallback() -> None:
+        found = sample_training(bundle, layout, 250, 1)
+        assert (len(found.frame), found.rows) == (250, 800) and found.frame["prediction"].notna().all()
+        assert "a sample of 250 of 800 training rows (from the bundle: data/rent/split" in found.describe(
+            "training rows"
+        )
+
+    evidence.write_text(json.dumps(json.loads(told) | {"hash": "0" * 64}))
+    check_fallback()
+    evidence.write_text(told)
+    train.write_bytes(rows[: len(rows) // 2])
+    check_fallback()
+    train.unlink()
+    check_fallback()
+    evidence.unlink()
+    check_fallback()
 
 
 @pytest.mark.slow

@@ -42,8 +42,8 @@ def pages_folder(layout: Layout) -> Path:
 def draw_report(params: Params, layout: Layout, store: Store, verdict: WindowVerdict) -> Drawn:
     """Draw the window of a verdict: reports/TASK/drift/TIME.html (UTC), and a run in the workspace.
 
-    Of both the last `drift_report.keep` stay. Nothing leaves the machine. Raises TidelineError if the window is empty,
-    the training rows are not there or the bundle is broken; StoreUnavailable.
+    Of both the last `drift_report.keep` stay. Nothing leaves the machine. Raises TidelineError if the window is empty
+    or the bundle is broken; StoreUnavailable.
     """
     from tideline.drift_report.evidently_run import describe_samples, run_report, write_page
     from tideline.drift_report.sample import sample_training, sample_window
