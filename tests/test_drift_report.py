@@ -18,11 +18,12 @@ from tideline.bundle import load_bundle
 from tideline.champion import champion_bundle
 from tideline.drift_report import Drawn, draw_report, pages_folder, workspace_folder
 from tideline.drift_report.sample import ERROR, MISSING, sample_training, sample_window
+from tideline.drift_report.thinning import choose_kept
 from tideline.layout import Layout
 from tideline.monitor import Span, monitor
 from tideline.predlog import open_store, store_url
 
-PARAMS = small_params(drift_report=replace(small_params().drift_report, rows=250, keep=3))
+PARAMS = small_params(drift_report=replace(small_params().drift_report, rows=250, keep=3, days=0))
 
 
 def log_windows(layout: Layout, windows: int, rows: int = 300) -> None:
@@ -85,6 +86,16 @@ def test_rows_of_another_split_are_not_taken_for_the_champions(layout: Layout) -
     check_fallback()
     evidence.unlink()
     check_fallback()
+
+
+def test_of_a_quarter_of_hours_the_latest_and_one_a_day_stay() -> None:
+    moments = [f"2026-{1 + day // 28:02}-{1 + day % 28:02}T{hour:02}-15-00" for day in range(112) for hour in range(24)]
+    kept = sorted(choose_kept(reversed(moments), keep=20, days=90))
+    assert kept[-20:] == moments[-20:] and len(kept) == 20 + 90 - 1
+    assert kept[:-20] == [m for m in moments if m.endswith("T23-15-00")][-90:-1]
+    assert choose_kept(kept, keep=20, days=90) == set(kept)  # drawn one by one it comes to the same
+    assert choose_kept(moments, keep=3, days=0) == set(moments[-3:])
+    assert choose_kept([], keep=3, days=2) == set()
 
 
 @pytest.mark.slow

@@ -103,6 +103,7 @@ class Alerts:
 class DriftReport:
     rows: int
     keep: int
+    days: int
 
 
 @dataclass(frozen=True)

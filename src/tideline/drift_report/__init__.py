@@ -42,11 +42,12 @@ def pages_folder(layout: Layout) -> Path:
 def draw_report(params: Params, layout: Layout, store: Store, verdict: WindowVerdict) -> Drawn:
     """Draw the window of a verdict: reports/TASK/drift/TIME.html (UTC), and a run in the workspace.
 
-    Of both the last `drift_report.keep` stay. Nothing leaves the machine. Raises TidelineError if the window is empty
-    or the bundle is broken; StoreUnavailable.
+    Of both the last `drift_report.keep` stay, and the last one of each of `drift_report.days` days. Nothing leaves the
+    machine. Raises TidelineError if the window is empty or the bundle is broken; StoreUnavailable.
     """
     from tideline.drift_report.evidently_run import describe_samples, run_report, write_page
     from tideline.drift_report.sample import sample_training, sample_window
+    from tideline.drift_report.thinning import choose_kept
     from tideline.drift_report.workspace import add_run
 
     settings = params.drift_report
@@ -58,7 +59,9 @@ def draw_report(params: Params, layout: Layout, store: Store, verdict: WindowVer
     moment = datetime.fromtimestamp((verdict.last or verdict.judged) / 1e6, UTC)
     path = pages_folder(layout) / f"{moment:%Y-%m-%dT%H-%M-%S}.html"
     write_file(path, lambda part: part.write_text(page, encoding="utf-8"))
-    for old in sorted(path.parent.glob("*.html"))[: -settings.keep]:
-        old.unlink(missing_ok=True)  # another process may have been faster
-    add_run(workspace_folder(layout), bundle.manifest, snapshot, settings.keep)
+    kept = choose_kept((page.stem for page in path.parent.glob("*.html")), settings.keep, settings.days)
+    for old in path.parent.glob("*.html"):
+        if old.stem not in kept:
+            old.unlink(missing_ok=True)  # another process may have been faster
+    add_run(workspace_folder(layout), bundle.manifest, snapshot, settings)
     return Drawn(path, workspace_folder(layout), describe_samples(window, training))

@@ -65,6 +65,11 @@ def name_run(verdict: WindowVerdict) -> str:
     return f"{verdict.version} {moment:%Y-%m-%dT%H-%M-%S}"
 
 
+def read_moment(name: str) -> str:
+    """The time in a name that `name_run` made."""
+    return name.split()[-1]
+
+
 def describe_samples(window: Sampled, training: Sampled) -> str:
     """What is compared, in words."""
     return f"{window.describe('rows of the window')} against {training.describe('training rows')}"

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tideline.contracts import Manifest
-from tideline.drift_report.evidently_run import list_drifting
+from tideline.drift_report.evidently_run import list_drifting, read_moment
 from tideline.drift_report.sample import ERROR, MISSING, PREDICTION
+from tideline.drift_report.thinning import choose_kept
 from tideline.file_lock import hold_lock
+from tideline.params import DriftReport
 
 if TYPE_CHECKING:
     from evidently.core.report import Snapshot
@@ -20,8 +22,8 @@ TAB = "Drift"
 DRIFT_LINES, MEAN_PANELS = 8, 4  # columns, the first ones of the task, that the dashboard follows
 
 
-def add_run(folder: Path, manifest: Manifest, snapshot: Snapshot, keep: int) -> None:
-    """Put a run into the task's project, in place of an earlier one of the same name; the last `keep` runs stay.
+def add_run(folder: Path, manifest: Manifest, snapshot: Snapshot, settings: DriftReport) -> None:
+    """Put a run into the task's project, in place of an earlier one of the same name, and thin out the others.
 
     folder: the workspace, which all tasks share; it is made as needed. One process at a time works on it.
     """
@@ -40,15 +42,14 @@ def add_run(folder: Path, manifest: Manifest, snapshot: Snapshot, keep: int) -> 
                 project.dashboard.clear_dashboard()
             for panel in panels:
                 project.dashboard.add_panel(panel, tab=TAB)
-        name = snapshot.get_name()
-        for run in workspace.list_runs(project.id):
-            model = workspace.get_run(project.id, run)
-            if model is not None and model.name == name:
-                workspace.delete_run(project.id, run)
+        models = [(run, workspace.get_run(project.id, run)) for run in workspace.list_runs(project.id)]
+        names = {run: model.name for run, model in models if model is not None}
         workspace.add_run(project.id, snapshot, include_data=False)
-        runs = sorted(workspace.list_runs(project.id), key=str)  # their ids begin with a time
-        for run in runs[:-keep]:
-            workspace.delete_run(project.id, run)
+        new = snapshot.get_name()
+        kept = choose_kept({read_moment(name) for name in (*names.values(), new)}, settings.keep, settings.days)
+        for run, name in names.items():
+            if name == new or read_moment(name) not in kept:
+                workspace.delete_run(project.id, run)
 
 
 def list_panels(manifest: Manifest) -> list[DashboardPanelPlot]:
