@@ -20,19 +20,21 @@ from pipelines.dvc_state import mend
 from pipelines.flight import fly
 from pipelines.guarded_run import run_guarded
 from pipelines.verdicts import emit_alerts
+from tideline.contracts import TidelineError
 from tideline.params import load_params
-from tideline.retraining_cli import IN_FLIGHT, UNTOLD
+from tideline.retraining_cli import EXIT, IN_FLIGHT, UNTOLD
 
 # What `tideline retrain` says by its exit code; another one is a failure.
-OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined",
+OUTCOMES = {0: "acted", 3: "nothing to do", 4: "refused by the gate", 5: "quarantined", EXIT["failed"]: "failed",
             IN_FLIGHT: "already running elsewhere", UNTOLD: "alert not delivered"}  # fmt: skip
 
 
 @task(name="retrain", task_run_name="retrain-{name}", cache_policy=NO_CACHE, persist_result=False)
-def retrain_task(name: str, timeout: float, reason: str | None) -> tuple[str, str]:
+def retrain_task(name: str, timeout: float, reason: str | None) -> tuple[str, str, tuple[str, ...]]:
     """`tideline retrain NAME --json`; its lines go to Prefect's log, its alerts become events.
 
-    Returns its outcome and its last line.
+    Returns its outcome, its last line, and why it failed, if it did. That is no failure of this task: it would be tried
+    again within seconds, which is for the journal to decide.
     """
     log, lines = get_run_logger(), list[str]()
 
@@ -44,13 +46,14 @@ def retrain_task(name: str, timeout: float, reason: str | None) -> tuple[str, st
     code = run_guarded(f"graph-{name}", command, say, timeout, fine=OUTCOMES)
     said = lines[-1] if lines else ""
     if code == IN_FLIGHT:
-        return OUTCOMES[code], said
+        return OUTCOMES[code], said, ()
     told = json.loads(said)
     emit_alerts(told["alerts"]["raised"])
     for failure in told["alerts"]["failed"]:
         log.warning("NOT told by %s: %s (%s)", failure["channel"], failure["title"], failure["error"])
     outcome = OUTCOMES[code]
-    return f"{told['name']}, {outcome}" if code == UNTOLD else outcome, said
+    failed = tuple(told["reasons"]) if told["name"] == "failed" else ()
+    return f"{told['name']}, {outcome}" if code == UNTOLD else outcome, said, failed
 
 
 @flow(name="retraining", flow_run_name="retraining-{task}", persist_result=False)
@@ -61,15 +64,17 @@ def retraining(task: str, reason: str | None = None) -> Any:
 
 
 def retrain(name: str, reason: str | None = None) -> str:
-    """The work itself. Returns the outcome."""
+    """The work itself. Returns the outcome; raises TidelineError if it failed."""
     settings = load_params().flows
     for mended in mend():
         get_run_logger().warning(mended)
     run = retrain_task.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
-    outcome, said = run(name, settings.run_timeout, reason)
+    outcome, said, failed = run(name, settings.run_timeout, reason)
     text, title = f"{outcome}\n\n```\n{said}\n```", f"Retraining of {name}: {outcome}"
     create_markdown_artifact(text, key=artefact_key("retraining", name), description=title)
     get_run_logger().info("retraining of %s: %s", name, outcome)
+    if failed:
+        raise TidelineError(f"the retraining of {name} failed: {'; '.join(failed)}; a later run tries again")
     return outcome
 
 

@@ -1,7 +1,8 @@
 """`tideline collect TASK` and `tideline retrain TASK`.
 
 Exit codes of retrain: 0 promoted, canary, or a dry run that would act; 3 nothing to do now; 4 the gate refused;
-5 quarantined; 6 another process retrains this task; 7 whatever came of it, an alert was not delivered; 1 error.
+5 quarantined; 6 another process retrains this task; 7 whatever came of it, an alert was not delivered; 8 it was begun
+and failed, a later run tries again; 1 error before that.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tideline.alerts import Alert, Sent
     from tideline.retraining.run import Outcome
 
-EXIT = {"wait": 3, "refused": 4, "quarantined": 5}
+EXIT = {"wait": 3, "refused": 4, "quarantined": 5, "failed": 8}
 IN_FLIGHT, UNTOLD = 6, 7
 
 
@@ -37,7 +38,7 @@ def add_retraining_verbs(verbs: Any) -> None:
     command = verbs.add_parser(
         "retrain", help="train again on what the log has learnt, if there is reason to",
         epilog="exit code: 0 promoted, canary or (dry run) would act, 3 nothing to do, 4 refused by the gate, "
-        "5 quarantined, 6 in flight, 7 an alert was not delivered, 1 error",
+        "5 quarantined, 6 in flight, 7 an alert was not delivered, 8 failed, 1 error",
     )  # fmt: skip
     command.add_argument("task")
     command.add_argument("--reason", help="by hand, and why: no alarm is needed")

@@ -17,6 +17,7 @@ from tideline.catalog import get_task
 from tideline.champion import champion_bundle
 from tideline.layout import Layout
 from tideline.predlog import open_store, store_url
+from tideline.retraining.journal import read_lines
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +65,21 @@ def test_flow_tells_of_bad_rows_and_makes_a_new_champion_of_good_ones(own: Proje
     assert champion_bundle(layout).name.startswith("v0002"), run.said
     assert describe_artefact(server) == "Retraining of housing: acted"
     wait_for(lambda: count_alerts(server, "recovered", "promoted") == 1, 60)
+
+
+def test_a_failing_stage_is_told_and_fails_the_run(own: Project, server: PrefectServer) -> None:
+    layout = Layout("housing", own.path)
+    frame = pd.read_parquet(layout.split / "train.parquet").sample(2_000, random_state=2).reset_index(drop=True)
+    log_labelled(own, frame.assign(longitude=frame["longitude"] + 0.003), NOW - 91 * DAY, 91 * DAY // 2_001)
+    stage = own.path / "src/tideline/split.py"
+    stage.write_text(stage.read_text() + '\nraise RuntimeError("the stage is broken")\n')
+    first = champion_bundle(layout).name
+    run = Program(own, "pipelines.retraining", "housing", "--reason", "test")
+    assert run.wait() == 1 and "the retraining of housing failed: `dvc" in run.said, run.said
+    assert [line.outcome for line in read_lines(layout.decisions) if line.event == "end"] == ["failed"], run.said
+    assert champion_bundle(layout).name == first
+    wait_for(lambda: count_alerts(server, "alarm", "failed") == 1, 60)
+    assert describe_artefact(server) == "Retraining of housing: failed"
 
 
 def describe_artefact(server: PrefectServer) -> str:

@@ -65,12 +65,18 @@ def test_what_could_not_be_told_is_told_by_the_next_run(tmp_path: Path, monkeypa
     assert list_finished(lines) == (2, 4) and find_unfinished(lines) is None
 
 
-def test_a_failed_graph_is_told_to_nobody(tmp_path: Path) -> None:
+def test_a_failure_is_told_once_and_ends_with_a_new_version(tmp_path: Path) -> None:
     layout = Layout("homes", tmp_path)
-    note(layout, 1, "begin")
-    note(layout, 2, "end", "failed", "no room")
     with open_store(f"sqlite:///{tmp_path}/log.db") as store:
-        assert tell_end(PARAMS, store, layout) is None
+        told = []
+        for outcome in ("failed", "failed", "promoted"):
+            note(layout, 1, "begin")
+            note(layout, 2, "end", outcome, "no room")
+            sent = tell_end(PARAMS, store, layout)
+            assert sent is not None
+            told.append([(alert.status, alert.subjects, alert.lines) for alert in sent.raised])
+    why = ("no room",)
+    assert told == [[("alarm", ("failed",), why)], [], [("recovered", ("promoted",), why)]]
 
 
 @pytest.fixture

@@ -25,6 +25,9 @@ FACTS = Facts("bikes", "v0001-a", NOW, "key", labels=800, fresh=160, since=NOW -
         ({"finished": (NOW - 25 * HOUR,)}, "loss of quality", "persistent loss"),
         ({"finished": tuple(NOW - d * DAY for d in (2, 9, 31))}, "loss of quality", "persistent loss"),
         ({"alarms": Alarms("quiet"), "unfinished": "by hand: y"}, "unfinished", "never finished (by hand: y)"),
+        ({"failed": (NOW - HOUR,)}, "loss of quality", "persistent loss"),
+        ({"failed": (NOW - 100 * HOUR, NOW - 24.5 * HOUR) * 9}, "loss of quality", "persistent loss"),  # no more
+        ({"failed": (NOW,), "by_hand": "x"}, "by hand", "overridden: 1 in a row failed"),
         ({"unfinished": "z", "labels": 0, "finished": (NOW,)}, "unfinished", "never finished"),
     ],
 )
@@ -44,6 +47,8 @@ def test_it_acts(changes: dict[str, object], trigger: str, reason: str) -> None:
         ({"fresh": 99, "by_hand": "x"}, "the fresh holdout would have 99 rows"),
         ({"finished": (NOW - 23 * HOUR,)}, "the last retraining was 23.0 h ago, the pause is 24 h"),
         ({"finished": tuple(NOW - d * DAY for d in (2, 9, 29))}, "3 retrainings in 30 days are all that may be"),
+        ({"failed": (NOW - HOUR // 4,)}, "1 in a row failed, the last one 0.2 h ago; it is tried again after 0.5 h"),
+        ({"failed": (NOW - 9 * HOUR, NOW - 6 * HOUR, NOW - HOUR)}, "3 in a row failed, the last one 1.0 h ago"),
         ({"alarms": Alarms()}, "no verdict on the champion yet"),
         ({"alarms": Alarms("quiet")}, "the verdict is quiet"),
         ({"alarms": Alarms("alarm", drifts=("temp (psi)",))}, "drift alone is not enough: temp (psi)"),

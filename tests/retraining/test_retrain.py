@@ -26,6 +26,7 @@ from tests.retraining.small_project import (
     ask,
     build,
     log_changed,
+    make_graph,
     open_log,
 )
 from tests.small_registry import actions
@@ -38,7 +39,7 @@ from tideline.monitor.records import ALARM, QUIET, Check, Errors, WindowVerdict
 from tideline.predlog import Label, StoredVerdict
 from tideline.registry import history, status
 from tideline.retraining.facts import add_rows, gather_facts, look_around, read_alarms
-from tideline.retraining.guard import Alarms
+from tideline.retraining.guard import HOUR, Alarms
 from tideline.retraining.journal import Line, append_line, count_refused, read_lines
 from tideline.retraining.run import Request, retrain
 
@@ -151,14 +152,44 @@ def test_a_fault_that_has_passed_keeps_its_rows_out_until_a_person_releases_them
 
 
 @pytest.mark.slow
-def test_a_failed_graph_is_recorded_and_may_be_tried_again(layout: Layout) -> None:
+@pytest.mark.parametrize("error", [TidelineError("no room"), MemoryError("4 GiB")])
+def test_a_failure_is_recorded_and_tried_again_after_a_short_pause(layout: Layout, error: Exception) -> None:
     def fail(task: Task, layout: Layout) -> None:
-        raise TidelineError("no room")
+        raise error
 
-    with open_log(layout) as store, pytest.raises(TidelineError, match="no room"):
-        retrain(HOMES, PARAMS, layout, store, Request("test"), NOW, fail)
+    save_alarm(layout)
+    with open_log(layout) as store:
+        outcome = retrain(HOMES, PARAMS, layout, store, Request(), NOW, fail)
+        assert outcome.name == "failed" and str(error) in outcome.reasons[0]
+        assert events(layout) == [("begin", ""), ("end", "failed")]
+        early = retrain(HOMES, PARAMS, layout, store, Request(), NOW + 60 * SECOND, fail)
+        assert early.name == "wait" and "tried again after 0.5 h" in early.reasons[0]
+        again = retrain(HOMES, PARAMS, layout, store, Request(), NOW + 1_801 * SECOND, make_graph(BETTER))
+    assert again.name == "promoted" and again.facts.finished == (), again.reasons
+
+
+@pytest.mark.slow
+def test_what_cannot_be_offered_ends_it_as_failed(layout: Layout) -> None:
+    def lose(task: Task, layout: Layout) -> None:
+        shutil.rmtree(layout.bundle)
+
+    with open_log(layout) as store:
+        outcome = retrain(HOMES, PARAMS, layout, store, Request("test"), NOW, lose)
+    assert outcome.name == "failed" and str(layout.bundle) in outcome.reasons[0], outcome
     assert events(layout) == [("begin", ""), ("end", "failed")]
-    assert ask(layout).name == "promoted"
+
+
+def test_one_that_is_killed_each_time_has_failed_and_is_not_begun_for_ever(layout: Layout) -> None:
+    save_alarm(layout)
+    for number in range(3):
+        line = Line(NOW - HOUR, "begin", f"key {number}", "loss of quality", ("an alarm",), "", {"champion": "v0001"})
+        append_line(layout.decisions, line)
+    outcome = ask(layout, reason=None)
+    assert outcome.name == "failed" and "begun 3 times and ended none of them" in outcome.reasons[0]
+    assert events(layout)[3:] == [("end", "failed")]
+    again = ask(layout, reason=None)
+    assert again.name == "wait" and "1 in a row failed" in again.reasons[0]
+    assert again.decision.trigger == "loss of quality"
 
 
 def test_a_dry_run_writes_nothing(layout: Layout) -> None:
@@ -178,13 +209,17 @@ def error(subject: str, breached: bool = True, alarm: bool = True) -> Check:
     return Check("error", subject, "welch", "error", 1.0, 0.0, 0.5, 0.2, 0.0, breached, 3, alarm, "1 over 2 labels")
 
 
-@pytest.mark.slow
-def test_a_verdict_of_lasting_loss_starts_it_without_a_person(layout: Layout) -> None:
+def save_alarm(layout: Layout) -> None:
     version = champion_bundle(layout).name
     with open_log(layout) as store:
         store.save_verdict(
             StoredVerdict("homes", version, NOW, 0, NOW, 500, "alarm", make_verdict(error("realised error")).to_json())
         )
+
+
+@pytest.mark.slow
+def test_a_verdict_of_lasting_loss_starts_it_without_a_person(layout: Layout) -> None:
+    save_alarm(layout)
     outcome = ask(layout, reason=None)
     assert outcome.name == "promoted" and outcome.decision.trigger == "loss of quality"
 

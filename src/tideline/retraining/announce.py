@@ -17,6 +17,7 @@ from tideline.retraining.journal import TOLD, Line, append_line, find_begun, fin
 
 TITLES = {
     "quarantined": "new rows of {task} are in quarantine: nothing was learnt from them",
+    "failed": "a retraining of {task} failed: the champion stays",
     "refused": "the gate refused what a retraining of {task} made",
     "promoted": "a retraining of {task} made a new champion",
     "canary": "a retraining of {task} made a canary",
@@ -24,8 +25,8 @@ TITLES = {
 
 
 def tell_end(params: Params, store: Store, layout: Layout) -> Sent | None:
-    """Tell how the last retraining ended, unless that was done. Quarantine and refusal are alarms, a new version ends
-    them; nothing else is told (None).
+    """Tell how the last retraining ended, unless that was done. Quarantine, failure and refusal are alarms, a new
+    version ends them; nothing else is told (None).
 
     Raises StoreUnavailable (the next call tells it then), InFlightError if another process retrains the task, or
     TidelineError.
@@ -49,7 +50,7 @@ def tell_end(params: Params, store: Store, layout: Layout) -> Sent | None:
 
 
 def _describe(task: str, end: Line, reasons: tuple[str, ...]) -> Alert:
-    status: AlertStatus = "alarm" if end.outcome in ("quarantined", "refused") else "recovered"
+    status: AlertStatus = "alarm" if end.outcome in ("quarantined", "failed", "refused") else "recovered"
     return Alert(
         task, str(end.facts["champion"]), "retraining", status, ("retraining",), (end.outcome,),
         TITLES[end.outcome].format(task=task), reasons, {"key": end.key},

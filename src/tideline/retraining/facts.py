@@ -17,7 +17,7 @@ from tideline.monitor import WindowVerdict, list_history
 from tideline.pointer import read_pointer
 from tideline.predlog import Store
 from tideline.retraining.guard import Alarms, Facts
-from tideline.retraining.journal import Line, count_refused, find_done, find_unfinished, list_finished
+from tideline.retraining.journal import Line, count_refused, find_done, find_unfinished, list_failed, list_finished
 from tideline.split_labelled import count_usable
 
 ERRORS = ("realised error", "estimated error")
@@ -55,6 +55,7 @@ def gather_facts(layout: Layout, scene: Scene, lines: Sequence[Line], now: int, 
         since=find_since(layout),
         alarms=read_alarms(scene.verdict),
         finished=list_finished(lines),
+        failed=list_failed(lines),
         unfinished="; ".join(unfinished.reasons) if unfinished else "",
         by_hand=by_hand,
     )

@@ -10,6 +10,7 @@ from tideline.params import Retraining
 Trigger = Literal["by hand", "loss of quality", "schedule", "unfinished", ""]
 HOUR, DAY = 3_600_000_000, 86_400_000_000  # µs
 MONTH = 30 * DAY
+FIRST_PAUSE = 0.5  # hours after a failure; it doubles with each more
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Facts:
 
     key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows
     that came after the champion's, and after those of the last retraining that the gate refused; usable: all of them.
-    fresh: rows of the fresh holdout. since: when the champion took its place. finished:
-    times of retrainings. done: how one under this very key ended ("" if there was none). unfinished: why one was begun
-    that has no end. by_hand: a person's reason; None: nobody asked.
+    fresh: rows of the fresh holdout. since: when the champion took its place. finished: times of retrainings that came
+    to the gate. failed: times of those that failed since. done: how one under this very key ended ("" if there was
+    none). unfinished: why one was begun that has no end. by_hand: a person's reason; None: nobody asked.
     """
 
     task: str
@@ -46,6 +47,7 @@ class Facts:
     since: int | None = None
     alarms: Alarms = field(default_factory=Alarms)
     finished: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
     done: str = ""
     unfinished: str = ""
     usable: int = 0
@@ -130,4 +132,14 @@ def _check_pace(facts: Facts, settings: Retraining) -> list[str]:
         reasons.append(
             f"{lately} retrainings in 30 days are all that may be (params.yaml: retraining.budget {settings.budget})"
         )
+    if facts.failed and (waited := facts.now - facts.failed[-1]) < (pause := _find_pause(facts, settings)) * HOUR:
+        reasons.append(
+            f"{len(facts.failed)} in a row failed, the last one {waited / HOUR:,.1f} h ago; it is tried again after "
+            f"{pause:g} h"
+        )
     return reasons
+
+
+def _find_pause(facts: Facts, settings: Retraining) -> float:
+    """Hours after the last failure: few at first, since many a cause passes, and no more than after a success."""
+    return float(min(FIRST_PAUSE * 2.0 ** (len(facts.failed) - 1), settings.cooldown_hours))

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,7 +22,9 @@ WAIT: Final = "wait"
 BEGIN: Final = "begin"
 END: Final = "end"
 TOLD: Final = "told"
-UNJUDGED = ("quarantined", "failed")
+QUARANTINED: Final = "quarantined"
+FAILED: Final = "failed"
+UNJUDGED = (QUARANTINED, FAILED)
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,15 @@ def read_lines(path: Path) -> list[Line]:
 
 
 def list_finished(lines: Sequence[Line]) -> tuple[int, ...]:
-    """Times of retrainings that trained something, whatever came of it."""
-    return tuple(line.time for line in lines if line.event == END and line.outcome != "quarantined")
+    """Times of retrainings that came to the gate, whatever it said."""
+    return tuple(line.time for line in lines if line.event == END and line.outcome not in UNJUDGED)
+
+
+def list_failed(lines: Sequence[Line]) -> tuple[int, ...]:
+    """Times of the failures since a retraining ended otherwise."""
+    ends = [line for line in lines if line.event == END]
+    lately = list(takewhile(lambda line: line.outcome == FAILED, reversed(ends)))
+    return tuple(line.time for line in reversed(lately))
 
 
 def find_done(lines: Sequence[Line], key: str) -> str:
@@ -90,6 +100,12 @@ def find_unfinished(lines: Sequence[Line]) -> Line | None:
         if line.event == BEGIN:
             return line
     return None
+
+
+def count_begun(lines: Sequence[Line]) -> int:
+    """Beginnings since the last end: all of them were killed, or the last is under way."""
+    since = takewhile(lambda line: line.event != END, reversed(lines))
+    return sum(line.event == BEGIN for line in since)
 
 
 def find_untold(lines: Sequence[Line]) -> Line | None:

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,23 +21,24 @@ from tideline.labelled import TIME, Snapshot
 from tideline.layout import Layout
 from tideline.monitor import list_alarms
 from tideline.params import Params
-from tideline.predlog import Store
+from tideline.predlog import Store, StoreUnavailable
 from tideline.progress import Bar, Log, stage
 from tideline.retraining.collect import Collected
 from tideline.retraining.facts import Scene, add_rows, gather_facts, look_around
 from tideline.retraining.flight import single_flight
 from tideline.retraining.guard import Decision, Facts, decide
 from tideline.retraining.history import Choice
-from tideline.retraining.journal import BEGIN, END, WAIT, Event, Line, append_line, read_lines
+from tideline.retraining.journal import BEGIN, END, FAILED, QUARANTINED, WAIT, Event, Line, append_line, read_lines
 from tideline.retraining.quality import inspect_window
 from tideline.retraining.quarantine import list_released, set_aside
 from tideline.retraining.snapshot import choose, collect, pool, read_raw, save
+from tideline.retraining.unfinished import give_up
 from tideline.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FAILED = "failed"
+    from tideline.split_labelled import Pool
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of it. name: "wait", "would act" (a dry run), "quarantined", "refused", "promoted", "canary", or
-    "already champion"."""
+    """What came of it. name: "wait", "would act" (a dry run), "quarantined", "refused", "promoted", "canary",
+    "already champion" or "failed"."""
 
     name: str
     decision: Decision
@@ -64,6 +66,21 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One retraining: what was asked, what is known, what was decided."""
+
+    task: Task
+    params: Params
+    layout: Layout
+    store: Store
+    request: Request
+    scene: Scene
+    facts: Facts
+    decision: Decision
+    log: Log
 
 
 def run_graph(task: Task, layout: Layout) -> None:
@@ -88,60 +105,87 @@ def retrain(
     """Decide, and if so retrain and offer the result to the gate. Every decision is in the journal with its reasons.
 
     now: µs since 1970-01-01 UTC. graph: builds models/<task>/bundle. Raises InFlightError if another process retrains
-    the task, or TidelineError; a failed graph is recorded before it is raised.
+    the task, or TidelineError; what goes wrong once it was begun is an outcome, "failed".
     """
     now = time.time_ns() // 1000 if now is None else now
     with stage("retrain", task.name) as log, single_flight(layout):
         scene = look_around(layout, store)
         lines = read_lines(layout.decisions)
+        given_up = give_up(lines, now)
+        if given_up is not None:
+            lines.append(given_up)
+            if not request.dry_run:
+                append_line(layout.decisions, given_up)
         facts = gather_facts(layout, scene, lines, now, request.reason)
         decision = decide(facts, params.retraining)
+        case = Case(task, params, layout, store, request, scene, facts, decision, log)
+        if given_up is not None and not request.dry_run and request.reason is None:
+            for reason in given_up.reasons:
+                log.say(reason)
+            return Outcome(FAILED, decision, facts, given_up.reasons)
         if not decision.trigger:  # nothing calls for it: the log need not be read
-            return _wait(layout, request, facts, decision, {}, log)
+            return _wait(case, {})
         with Bar(0, "rows of the log") as bar:
             found = collect(task, layout, store, now, bar.update)
         raw = read_raw(task, params, layout)
         parted = pool(task, params, raw, found.rows)
         facts = add_rows(facts, scene, found.rows, parted.counts, lines)
         decision = decide(facts, params.retraining)
+        case = replace(case, facts=facts, decision=decision)
         log.say(f"{len(found.rows):,} labelled rows, {facts.labels:,} of use are newer than the champion's")
         if not decision.act:
-            return _wait(layout, request, facts, decision, found.counts, log)
+            return _wait(case, found.counts)
         for reason in decision.reasons:
             log.say(reason)
-        if not request.dry_run:
-            _note(layout, BEGIN, facts, decision)
-        if faults := _inspect(task, layout, store, found, raw):
-            if not request.dry_run:
-                _quarantine(layout, found, faults, scene, log)
-                _note(layout, END, facts, decision, "quarantined", tuple(faults))
-            return Outcome("quarantined", decision, facts, tuple(faults), found.counts)
-        with Bar(0, "histories: fits") as bar:
-            choice = choose(task, params, parted, lambda: bar.update(1))
-        log.say(choice.reason)
         if request.dry_run:
-            return Outcome("would act", decision, facts, (), found.counts, choice.to_dict())
-        snapshot = save(task, layout, store, found, choice)
+            return _carry_out(case, found, raw, parted, graph)
+        _note(case, BEGIN)
         try:
-            graph(task, layout)
-        except TidelineError as error:
-            _note(layout, END, facts, decision, FAILED, (str(error),))
+            return _carry_out(case, found, raw, parted, graph)
+        except StoreUnavailable:  # that says nothing about this retraining: the next run goes on
             raise
-        verdict = _offer(task, params, layout, request, _describe(facts, decision, snapshot, choice))
-        _note(layout, END, facts, decision, verdict.action, verdict.reasons)
-        log.say(f"{verdict.action}{f': {verdict.version}' if verdict.version else ''}")
-        told = {"action": verdict.action, "version": verdict.version, "evidence": dict(verdict.evidence)}
-        return Outcome(verdict.action, decision, facts, verdict.reasons, found.counts, choice.to_dict(), told)
+        except Exception as error:  # whatever it is, it has to end, or every later run would begin it again
+            return _fail(case, error, found.counts)
 
 
-def _wait(
-    layout: Layout, request: Request, facts: Facts, decision: Decision, counts: Mapping[str, int], log: Log
+def _carry_out(
+    case: Case, found: Collected, raw: pd.DataFrame, parted: Pool, graph: Callable[[Task, Layout], None]
 ) -> Outcome:
-    for reason in decision.reasons:
-        log.say(reason)
-    if not request.dry_run:
-        _note(layout, WAIT, facts, decision)
-    return Outcome("wait", decision, facts, decision.reasons, counts)
+    task, params, layout, log = case.task, case.params, case.layout, case.log
+    if faults := _inspect(task, layout, case.store, found, raw):
+        if not case.request.dry_run:
+            _quarantine(layout, found, faults, case.scene, log)
+            _note(case, END, QUARANTINED, tuple(faults))
+        return Outcome(QUARANTINED, case.decision, case.facts, tuple(faults), found.counts)
+    with Bar(0, "histories: fits") as bar:
+        choice = choose(task, params, parted, lambda: bar.update(1))
+    log.say(choice.reason)
+    if case.request.dry_run:
+        return Outcome("would act", case.decision, case.facts, (), found.counts, choice.to_dict())
+    snapshot = save(task, layout, case.store, found, choice)
+    graph(task, layout)
+    verdict = _offer(case, _describe(case, snapshot, choice))
+    _note(case, END, verdict.action, verdict.reasons)
+    log.say(f"{verdict.action}{f': {verdict.version}' if verdict.version else ''}")
+    told = {"action": verdict.action, "version": verdict.version, "evidence": dict(verdict.evidence)}
+    return Outcome(verdict.action, case.decision, case.facts, verdict.reasons, found.counts, choice.to_dict(), told)
+
+
+def _wait(case: Case, counts: Mapping[str, int]) -> Outcome:
+    for reason in case.decision.reasons:
+        case.log.say(reason)
+    if not case.request.dry_run:
+        _note(case, WAIT)
+    return Outcome("wait", case.decision, case.facts, case.decision.reasons, counts)
+
+
+def _fail(case: Case, error: Exception, counts: Mapping[str, int]) -> Outcome:
+    reason = str(error) if isinstance(error, TidelineError) else f"{type(error).__name__}: {error}"
+    if not isinstance(error, TidelineError):
+        traceback.print_exc()
+    _note(case, END, FAILED, (reason,))
+    case.log.say(f"failed: {reason}")
+    return Outcome(FAILED, case.decision, case.facts, (reason,), counts)
 
 
 def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, now: int) -> str:
@@ -184,35 +228,31 @@ def _quarantine(layout: Layout, found: Collected, faults: list[str], scene: Scen
         log.say(f"  {fault}")
 
 
-def _offer(task: Task, params: Params, layout: Layout, request: Request, told: dict[str, Any]) -> Verdict:
-    if request.canary:
+def _offer(case: Case, told: dict[str, Any]) -> Verdict:
+    if case.request.canary:
         from tideline.rollout import challenge
 
-        return challenge(task, params, layout, "canary", params.rollout.share, told=told)
+        return challenge(case.task, case.params, case.layout, "canary", case.params.rollout.share, told=told)
     from tideline.registry import promote
 
-    return promote(task, params, layout, told)
+    return promote(case.task, case.params, case.layout, told)
 
 
-def _describe(facts: Facts, decision: Decision, snapshot: Snapshot, choice: Choice) -> dict[str, Any]:
+def _describe(case: Case, snapshot: Snapshot, choice: Choice) -> dict[str, Any]:
     return {
         "retraining": {
-            "key": facts.key,
-            "trigger": decision.trigger,
-            "reasons": list(decision.reasons),
+            "key": case.facts.key,
+            "trigger": case.decision.trigger,
+            "reasons": list(case.decision.reasons),
             "labelled": {"rows": snapshot.manifest["rows"], "sha256": snapshot.sha256},
             "history": {**choice.history.to_dict(), "reason": choice.reason},
         }
     }
 
 
-def _note(
-    layout: Layout,
-    event: Event,
-    facts: Facts,
-    decision: Decision,
-    outcome: str = "",
-    reasons: tuple[str, ...] | None = None,
-) -> None:
+def _note(case: Case, event: Event, outcome: str = "", reasons: tuple[str, ...] | None = None) -> None:
+    facts, decision = case.facts, case.decision
     told = decision.reasons if reasons is None else reasons
-    append_line(layout.decisions, Line(facts.now, event, facts.key, decision.trigger, told, outcome, asdict(facts)))
+    append_line(
+        case.layout.decisions, Line(facts.now, event, facts.key, decision.trigger, told, outcome, asdict(facts))
+    )
