@@ -14,7 +14,9 @@ from tideline.catalog import get_task
 from tideline.data_frame import column_names, conform
 from tideline.labelled import TIME
 from tideline.monitor.records import ALARM, Check, Errors, WindowVerdict
-from tideline.retraining.quality import check_far, check_rules, check_stuck, check_verdicts, find_run
+from tideline.retraining.quality import check_rules, check_verdicts
+from tideline.retraining.stuck import check_stuck, find_run
+from tideline.retraining.units import check_far
 
 BIKES, HOUSING = get_task("bikes"), get_task("housing")
 
