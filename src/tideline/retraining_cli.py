@@ -58,7 +58,8 @@ def _retrain(arguments: argparse.Namespace) -> int:
     from tideline.retraining.run import Request, retrain
 
     task, params = get_task(arguments.task), load_params()
-    layout, request = Layout(task.name), Request(arguments.reason, arguments.dry_run, arguments.canary)
+    share = params.rollout.share if arguments.canary else 0.0
+    layout, request = Layout(task.name), Request(arguments.reason, arguments.dry_run, share)
     raised: list[Alert] = []
     sent = Sent()
     with _saying(arguments.json), open_existing() as store:

@@ -1,7 +1,7 @@
 """A project of homes with a champion, a log of what came after it, and a graph that takes seconds.
 
 The graph is the real split, selection and bundle stages around a law written down as ONNX; training is left out.
-Run: python -m tests.retraining.small_project ROOT SLOPE [FILE]   retrains by hand; the graph waits until FILE exists.
+Run: python -m tests.retraining.small_project ROOT SLOPE FILE [SHARE]   retrains by hand; the graph waits until FILE is.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def ask(
     slope: float = BETTER,
     reason: str | None = "test",
     wait_for: Path | None = None,
-    canary: bool = False,
+    canary: float = 0.0,
 ) -> Outcome:
     """Retrain."""
     with open_log(layout) as store:
@@ -93,6 +93,9 @@ def ask(
 
 if __name__ == "__main__":
     try:
-        print(ask(Layout("homes", Path(sys.argv[1])), float(sys.argv[2]), wait_for=Path(sys.argv[3])).name)
+        share = float(sys.argv[4]) if sys.argv[4:] else 0.0
+        print(
+            ask(Layout("homes", Path(sys.argv[1])), float(sys.argv[2]), wait_for=Path(sys.argv[3]), canary=share).name
+        )
     except InFlightError as error:
         print(f"in flight: {error}")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,10 +98,10 @@ def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layou
 
 @pytest.mark.slow
 def test_a_canary_is_offered_as_one(layout: Layout) -> None:
-    outcome = ask(layout, canary=True)
+    outcome = ask(layout, canary=0.3)
     assert outcome.name == "canary"
     (canary,) = status(layout).challengers
-    assert canary.role == "canary" and canary.share == PARAMS.rollout.share
+    assert canary.role == "canary" and canary.share == 0.3
     assert champion_bundle(layout).name.startswith("v0001")
 
 
@@ -253,14 +254,30 @@ def test_a_journal_line_that_was_cut_off_does_not_count(tmp_path: Path) -> None:
 @pytest.fixture
 def waiting(layout: Layout) -> Iterator[subprocess.Popen[str]]:
     """A process that retrains, and waits in the graph for a file."""
+    with begin_waiting(layout) as process:
+        yield process
+
+
+@contextmanager
+def begin_waiting(layout: Layout, share: float = 0.0) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "tests.retraining.small_project"]
-    arguments = [str(layout.root), str(BETTER), str(layout.root / "go on")]
+    arguments = [str(layout.root), str(BETTER), str(layout.root / "go on"), str(share)]
     with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True) as process:
         wait_for(lambda: (layout.labelled / "history.json").exists(), 120)
         try:
             yield process
         finally:
             process.kill()
+
+
+@pytest.mark.slow
+def test_a_killed_canary_is_finished_as_one(layout: Layout) -> None:
+    with begin_waiting(layout, 0.25) as process:
+        os.kill(process.pid, signal.SIGKILL)
+    outcome = ask(layout, reason=None)
+    assert outcome.name == "canary" and outcome.decision.trigger == "unfinished"
+    (canary,) = status(layout).challengers
+    assert canary.share == 0.25 and champion_bundle(layout).name.startswith("v0001")
 
 
 @pytest.mark.slow

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from tideline.params import Retraining
 
 Trigger = Literal["by hand", "loss of quality", "schedule", "unfinished", ""]
+UNFINISHED: Final = "unfinished"
 HOUR, DAY = 3_600_000_000, 86_400_000_000  # µs
 MONTH = 30 * DAY
 FIRST_PAUSE = 0.5  # hours after a failure; it doubles with each more
@@ -78,7 +79,7 @@ def decide(facts: Facts, settings: Retraining) -> Decision:
     if not trigger:
         return Decision(False, trigger, because)
     forbidding = []
-    if facts.labels < settings.labels and trigger != "unfinished":
+    if facts.labels < settings.labels and trigger != UNFINISHED:
         forbidding.append(
             f"{facts.labels:,} new labelled rows are too few; {settings.labels:,} would do (params.yaml: "
             "retraining.labels)"
@@ -102,7 +103,7 @@ def _find_trigger(facts: Facts, settings: Retraining) -> tuple[Trigger, tuple[st
     if facts.by_hand is not None:
         return "by hand", (f"by hand{f': {facts.by_hand}' if facts.by_hand else ''}",)
     if facts.unfinished:
-        return "unfinished", (f"a retraining was begun and never finished ({facts.unfinished})",)
+        return UNFINISHED, (f"a retraining was begun and never finished ({facts.unfinished})",)
     if alarms.errors:
         return "loss of quality", tuple(f"persistent loss of quality: {error}" for error in alarms.errors)
     age = None if facts.since is None else (facts.now - facts.since) / DAY

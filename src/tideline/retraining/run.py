@@ -26,13 +26,13 @@ from tideline.progress import Bar, Log, stage
 from tideline.retraining.collect import Collected
 from tideline.retraining.facts import Scene, add_rows, gather_facts, look_around
 from tideline.retraining.flight import single_flight
-from tideline.retraining.guard import Decision, Facts, decide
+from tideline.retraining.guard import UNFINISHED, Decision, Facts, decide
 from tideline.retraining.history import Choice
 from tideline.retraining.journal import BEGIN, END, FAILED, QUARANTINED, WAIT, Event, Line, append_line, read_lines
 from tideline.retraining.quality import inspect_window
 from tideline.retraining.quarantine import list_released, set_aside
 from tideline.retraining.snapshot import choose, collect, pool, read_raw, save
-from tideline.retraining.unfinished import give_up
+from tideline.retraining.unfinished import find_share, give_up
 from tideline.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -43,11 +43,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for. reason: a person's, or None if a schedule or an alarm asks. dry_run: write nothing."""
+    """What is asked for. reason: a person's, or None if a schedule or an alarm asks. dry_run: write nothing.
+    canary: the share of the requests that the result gets as a canary; 0: it is offered as champion."""
 
     reason: str | None = None
     dry_run: bool = False
-    canary: bool = False
+    canary: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def retrain(
                 append_line(layout.decisions, given_up)
         facts = gather_facts(layout, scene, lines, now, request.reason)
         decision = decide(facts, params.retraining)
+        if decision.trigger == UNFINISHED:  # as it was begun
+            request = replace(request, canary=find_share(lines))
         case = Case(task, params, layout, store, request, scene, facts, decision, log)
         if given_up is not None and not request.dry_run and request.reason is None:
             for reason in given_up.reasons:
@@ -232,7 +235,7 @@ def _offer(case: Case, told: dict[str, Any]) -> Verdict:
     if case.request.canary:
         from tideline.rollout import challenge
 
-        return challenge(case.task, case.params, case.layout, "canary", case.params.rollout.share, told=told)
+        return challenge(case.task, case.params, case.layout, "canary", case.request.canary, told=told)
     from tideline.registry import promote
 
     return promote(case.task, case.params, case.layout, told)
@@ -253,6 +256,5 @@ def _describe(case: Case, snapshot: Snapshot, choice: Choice) -> dict[str, Any]:
 def _note(case: Case, event: Event, outcome: str = "", reasons: tuple[str, ...] | None = None) -> None:
     facts, decision = case.facts, case.decision
     told = decision.reasons if reasons is None else reasons
-    append_line(
-        case.layout.decisions, Line(facts.now, event, facts.key, decision.trigger, told, outcome, asdict(facts))
-    )
+    known = {**asdict(facts), "canary": case.request.canary}
+    append_line(case.layout.decisions, Line(facts.now, event, facts.key, decision.trigger, told, outcome, known))

@@ -9,6 +9,12 @@ from tideline.retraining.journal import END, FAILED, Line, count_begun, find_unf
 ATTEMPTS = 3  # beginnings without an end, after which it has failed
 
 
+def find_share(lines: Sequence[Line]) -> float:
+    """The share of the requests that its result was to get as a canary; 0 if it was to be champion."""
+    begun = find_unfinished(lines)
+    return 0.0 if begun is None else float(begun.facts.get("canary", 0.0))
+
+
 def give_up(lines: Sequence[Line], now: int) -> Line | None:
     """The end of a retraining that was killed each time it was begun; None if there is none, or it may be tried again.
 
