@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,12 +19,13 @@ import yaml
 
 from tests.alerts.receiver import Receiver
 from tests.alerts.verdicts import make_params
-from tests.retraining.small_project import CHANGED, HOMES, SAME, ask, build, log_changed, open_log
+from tests.retraining.small_project import CHANGED, HOMES, NOW, SAME, ask, build, log_changed, open_log
 from tests.retraining.test_split import CUT
 from tests.small_task import small_params
 from tideline import cli
+from tideline.champion import champion_bundle
 from tideline.layout import Layout
-from tideline.predlog import StoreUnavailable, open_store
+from tideline.predlog import Label, StoreUnavailable, open_store
 from tideline.predlog import database as database_module
 from tideline.retraining.announce import tell_end
 from tideline.retraining.journal import Line, append_line, find_unfinished, list_finished, read_lines
@@ -117,6 +121,34 @@ def test_a_quarantine_is_told_once(layout: Layout, receiver: Receiver) -> None:
     (body,) = receiver.bodies
     assert (body["task"], body["source"], body["status"]) == ("homes", "retraining", "alarm")
     assert "in quarantine" in body["title"] and "column 'floor' stands still" in body["lines"][0]
+
+
+KILLER = """
+import os, sys
+from pathlib import Path
+from tests.retraining.small_project import ask
+from tideline.layout import Layout
+from tideline.retraining import run
+append = run.append_line
+run.append_line = lambda path, line: os.kill(os.getpid(), 9) if line.event == "end" else append(path, line)
+ask(Layout("homes", Path(sys.argv[1])))
+"""
+
+
+@pytest.mark.slow
+def test_a_promotion_whose_process_was_killed_before_it_said_so_is_told(layout: Layout, receiver: Receiver) -> None:
+    log_changed(layout)
+    assert ask(layout, SAME).name == "refused" and tell(layout) == 1
+    with open_log(layout) as store:  # a corrected label is news
+        ((name,),) = [table["prediction_id"].to_pylist()[:1] for table in store.iterate("homes")]
+        store.record_labels([Label(name, 999.0)], now=NOW)
+    killed = subprocess.run([sys.executable, "-c", KILLER, str(layout.root)])
+    assert killed.returncode == -signal.SIGKILL and read_lines(layout.decisions)[-1].event == "begin"
+    assert champion_bundle(layout).name.startswith("v0002")
+    assert ask(layout, reason=None).name == "wait"
+    assert [line.outcome for line in read_lines(layout.decisions) if line.event == "end"] == ["refused", "promoted"]
+    assert [tell(layout), tell(layout)] == [1, 0]
+    assert [(b["status"], b["subjects"]) for b in receiver.bodies][1:] == [("recovered", ["promoted"])]
 
 
 def test_a_refusal_is_told_once_and_so_is_its_end(layout: Layout, receiver: Receiver) -> None:

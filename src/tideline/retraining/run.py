@@ -32,7 +32,7 @@ from tideline.retraining.journal import BEGIN, END, FAILED, QUARANTINED, WAIT, E
 from tideline.retraining.quality import inspect_window
 from tideline.retraining.quarantine import list_released, set_aside
 from tideline.retraining.snapshot import choose, collect, pool, read_raw, save
-from tideline.retraining.unfinished import find_share, give_up
+from tideline.retraining.unfinished import find_end, find_share
 from tideline.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -112,20 +112,19 @@ def retrain(
     with stage("retrain", task.name) as log, single_flight(layout):
         scene = look_around(layout, store)
         lines = read_lines(layout.decisions)
-        given_up = give_up(lines, now)
-        if given_up is not None:
-            lines.append(given_up)
-            if not request.dry_run:
-                append_line(layout.decisions, given_up)
+        late = None if request.dry_run else find_end(layout, lines, now)
+        if late is not None:
+            lines.append(late)
+            append_line(layout.decisions, late)
         facts = gather_facts(layout, scene, lines, now, request.reason)
         decision = decide(facts, params.retraining)
         if decision.trigger == UNFINISHED:  # as it was begun
             request = replace(request, canary=find_share(lines))
         case = Case(task, params, layout, store, request, scene, facts, decision, log)
-        if given_up is not None and not request.dry_run and request.reason is None:
-            for reason in given_up.reasons:
-                log.say(reason)
-            return Outcome(FAILED, decision, facts, given_up.reasons)
+        if late is not None:
+            log.say(f"an earlier one has ended: {'; '.join((late.outcome, *late.reasons))}")
+            if late.outcome == FAILED and request.reason is None:
+                return Outcome(FAILED, decision, facts, late.reasons)
         if not decision.trigger:  # nothing calls for it: the log need not be read
             return _wait(case, {})
         with Bar(0, "rows of the log") as bar:
