@@ -132,6 +132,7 @@ class Retraining:
     fresh_rows: int
     confidence: float
     old_margin: float | None
+    canary: float
     history: HistoryChoice
 
 

@@ -58,7 +58,7 @@ def _retrain(arguments: argparse.Namespace) -> int:
     from tideline.retraining.run import Request, retrain
 
     task, params = get_task(arguments.task), load_params()
-    share = params.rollout.share if arguments.canary else 0.0
+    share = params.rollout.share if arguments.canary else params.retraining.canary
     layout, request = Layout(task.name), Request(arguments.reason, arguments.dry_run, share)
     raised: list[Alert] = []
     sent = Sent()

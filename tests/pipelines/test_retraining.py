@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from tests.e2e.conftest import Project
+from tests.e2e.conftest import Project, set_params
 from tests.pipelines.real_flows import PrefectServer, Program, copy_built
 from tests.retraining.replay import SECOND, log_rows
 from tests.wait import wait_for
@@ -73,10 +74,13 @@ def test_a_failing_stage_is_told_and_fails_the_run(own: Project, server: Prefect
     log_labelled(own, frame.assign(longitude=frame["longitude"] + 0.003), NOW - 91 * DAY, 91 * DAY // 2_001)
     stage = own.path / "src/tideline/split.py"
     stage.write_text(stage.read_text() + '\nraise RuntimeError("the stage is broken")\n')
+    settings = yaml.safe_load((own.path / "params.yaml").read_text())["retraining"]
+    set_params(own, retraining={**settings, "canary": 0.25})
     first = champion_bundle(layout).name
     run = Program(own, "pipelines.retraining", "housing", "--reason", "test")
     assert run.wait() == 1 and "the retraining of housing failed: `dvc" in run.said, run.said
     assert [line.outcome for line in read_lines(layout.decisions) if line.event == "end"] == ["failed"], run.said
+    assert [line.facts["canary"] for line in read_lines(layout.decisions) if line.event == "begin"] == [0.25]
     assert champion_bundle(layout).name == first
     wait_for(lambda: count_alerts(server, "alarm", "failed") == 1, 60)
     assert describe_artefact(server) == "Retraining of housing: failed"
