@@ -8,8 +8,9 @@ from pathlib import Path
 
 from tideline.contracts import TidelineError
 from tideline.file_lock import LockHeldError, hold_lock
+from tideline.graph_flight import FLIGHTS
 
-PLACE = Path(".tideline/flows")
+PLACE = FLIGHTS
 
 
 class Busy(TidelineError):

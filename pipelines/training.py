@@ -25,6 +25,8 @@ from pipelines.graph import Stage, find_stale, read_graph
 from pipelines.guarded_run import run_guarded
 from pipelines.walk import Walk
 from tideline.contracts import TidelineError
+from tideline.layout import Layout
+from tideline.lineage.restoring import check_restored
 from tideline.params import Params, load_params
 
 
@@ -46,7 +48,9 @@ def training(task: str) -> Any:
 
 
 def train(name: str) -> dict[str, float]:
-    """The work itself, for the holder of the graph's lock."""
+    """The work itself, for the holder of the graph's lock. Raises TidelineError, also while a `rollback --all` is
+    unfinished."""
+    check_restored(Layout(name))
     params = load_params()
     log = get_run_logger()
     for mended in mend():

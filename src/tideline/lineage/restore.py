@@ -36,6 +36,7 @@ from tideline.lineage.restoring import Journal, begin_journal, end_journal, lock
 from tideline.lineage.sandbox import list_sources
 from tideline.progress import stage
 from tideline.registry import find_previous, rollback
+from tideline.retraining.flight import hold_all
 from tideline.verdict import Verdict
 
 DATA_RESTORED = "data restored"
@@ -54,10 +55,10 @@ class Restored:
 def restore(layout: Layout, name: str | None = None, reason: str = "") -> Restored:
     """Point back to a version (the champion before this one, or one that was begun to be restored) with all its data.
 
-    Raises TidelineError, having changed nothing, if its lineage or data lacks, today's graph is another, or files of
-    the task would be lost that DVC does not hold.
+    Raises TidelineError, having changed nothing, if another process trains or retrains the task, its lineage or data
+    lacks, today's graph is another, or files of the task would be lost that DVC does not hold.
     """
-    with hold_lock(lock_file(layout)), stage("restore", layout.task):
+    with hold_lock(lock_file(layout)), stage("restore", layout.task), hold_all(layout):
         version = _choose(layout, name)
         lineage = check_restorable(layout, version)
         assert lineage.stages is not None and lineage.params is not None

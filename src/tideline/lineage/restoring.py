@@ -69,6 +69,12 @@ def describe_unfinished(layout: Layout) -> str:
     )
 
 
+def check_restored(layout: Layout) -> None:
+    """Raises TidelineError while a restoring is unfinished, with what finishes it: nothing is built on a mixture."""
+    if unfinished := describe_unfinished(layout):
+        raise TidelineError(unfinished)
+
+
 def _journal(layout: Layout) -> Path:
     return layout.registry / "restoring.json"
 

@@ -25,7 +25,7 @@ from tideline.predlog import Store, StoreUnavailable
 from tideline.progress import Bar, Log, stage
 from tideline.retraining.collect import Collected
 from tideline.retraining.facts import Scene, add_rows, gather_facts, look_around
-from tideline.retraining.flight import single_flight
+from tideline.retraining.flight import build_flight, single_flight
 from tideline.retraining.guard import UNFINISHED, Decision, Facts, decide
 from tideline.retraining.history import Choice
 from tideline.retraining.journal import BEGIN, END, FAILED, QUARANTINED, WAIT, Event, Line, append_line, read_lines
@@ -85,8 +85,11 @@ class Case:
 
 
 def run_graph(task: Task, layout: Layout) -> None:
-    """`dvc repro` up to the task's bundle, what it says on stderr. Raises TidelineError if a stage fails."""
-    command = [sys.executable, "-m", "dvc", "repro", f"bundle@{task.name}"]
+    """`dvc repro` up to the task's bundle, what it says on stderr; it waits for another DVC of the project.
+
+    Raises TidelineError if a stage fails.
+    """
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", f"bundle@{task.name}"]
     done = subprocess.run(command, cwd=layout.root, stdout=sys.stderr)
     if done.returncode:
         raise TidelineError(
@@ -106,10 +109,11 @@ def retrain(
     """Decide, and if so retrain and offer the result to the gate. Every decision is in the journal with its reasons.
 
     now: µs since 1970-01-01 UTC. graph: builds models/<task>/bundle. Raises InFlightError if another process retrains
-    the task, or TidelineError; what goes wrong once it was begun is an outcome, "failed".
+    the task or is at work on its graph, or TidelineError; what goes wrong once it was begun is an outcome, "failed".
     """
     now = time.time_ns() // 1000 if now is None else now
-    with stage("retrain", task.name) as log, single_flight(layout):
+    flight = single_flight if request.dry_run else build_flight
+    with stage("retrain", task.name) as log, flight(layout):
         scene = look_around(layout, store)
         lines = read_lines(layout.decisions)
         late = None if request.dry_run else find_end(layout, lines, now)
@@ -195,7 +199,7 @@ def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, no
 
     Raises InFlightError, TidelineError.
     """
-    with stage("collect", task.name) as log, single_flight(layout):
+    with stage("collect", task.name) as log, build_flight(layout):
         scene = look_around(layout, store)
         with Bar(0, "rows of the log") as bar:
             found = collect(task, layout, store, now, bar.update)
