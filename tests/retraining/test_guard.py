@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.small_task import small_params
-from tideline.retraining.guard import DAY, HOUR, Alarms, Facts, decide
+from tideline.retraining.guard import DAY, HOUR, Alarms, Facts, decide, decide_early
 
 SETTINGS = replace(small_params().retraining, labels=500, fresh_rows=100, cooldown_hours=24, budget=3, every_days=0.0)
 NOW = 1_700_000_000_000_000
@@ -60,6 +60,23 @@ def test_it_waits(changes: dict[str, object], reason: str) -> None:
     decision = decide(replace(FACTS, **changes), SETTINGS)  # type: ignore[arg-type]
     assert not decision.act
     assert reason in " | ".join(decision.reasons)
+
+
+@pytest.mark.parametrize(
+    ("changes", "act"),
+    [
+        ({}, True),
+        ({"finished": (NOW - HOUR,)}, False),
+        ({"finished": (NOW - HOUR,), "by_hand": "x"}, True),
+        ({"finished": (NOW - HOUR,), "unfinished": "x"}, True),
+        ({"failed": (NOW,)}, False),
+        ({"alarms": Alarms("quiet")}, False),
+        ({"champion": ""}, False),
+    ],
+)
+def test_a_pause_needs_no_log_to_be_seen(changes: dict[str, object], act: bool) -> None:
+    unread = replace(FACTS, key="", labels=0, fresh=0, **changes)  # type: ignore[arg-type]
+    assert decide_early(unread, SETTINGS).act is act
 
 
 def test_the_schedule_acts_without_an_alarm_once_its_days_are_over() -> None:

@@ -10,6 +10,8 @@ from tideline.params import Retraining
 Trigger = Literal["by hand", "loss of quality", "schedule", "unfinished", ""]
 UNFINISHED: Final = "unfinished"
 HOUR, DAY = 3_600_000_000, 86_400_000_000  # µs
+PACED: Final = ("schedule", "loss of quality")  # what a pause or the budget forbids
+NO_CHAMPION = "there is no champion to compare with: promote a first one"
 MONTH = 30 * DAY
 FIRST_PAUSE = 0.5  # hours after a failure; it doubles with each more
 
@@ -64,6 +66,17 @@ class Decision:
     reasons: tuple[str, ...]
 
 
+def decide_early(facts: Facts, settings: Retraining) -> Decision:
+    """What can be decided before the log is read, which takes long: to wait, or (`act`) that it has to be read."""
+    trigger, because = _find_trigger(facts, settings)
+    if not facts.champion:
+        return Decision(False, trigger, (NO_CHAMPION,))
+    if not trigger:
+        return Decision(False, trigger, because)
+    forbidding = _check_pace(facts, settings) if trigger in PACED else []
+    return Decision(not forbidding, trigger, (*forbidding, *because))
+
+
 def decide(facts: Facts, settings: Retraining) -> Decision:
     """Retrain if something calls for it and nothing forbids it.
 
@@ -72,7 +85,7 @@ def decide(facts: Facts, settings: Retraining) -> Decision:
     """
     trigger, because = _find_trigger(facts, settings)
     if not facts.champion:
-        return Decision(False, trigger, ("there is no champion to compare with: promote a first one",))
+        return Decision(False, trigger, (NO_CHAMPION,))
     if facts.done:
         said = f"this was done already: the same champion and the same labelled rows ({facts.done})"
         return Decision(False, trigger, (said,))
@@ -90,7 +103,7 @@ def decide(facts: Facts, settings: Retraining) -> Decision:
             f"{settings.fresh_rows:,} would do (params.yaml: retraining.fresh_rows)"
         )
     overridden = _check_pace(facts, settings)
-    if trigger in ("schedule", "loss of quality"):
+    if trigger in PACED:
         forbidding += overridden
         overridden = []
     if forbidding:

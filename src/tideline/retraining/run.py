@@ -26,7 +26,7 @@ from tideline.progress import Bar, Log, stage
 from tideline.retraining.collect import Collected
 from tideline.retraining.facts import Scene, add_rows, gather_facts, look_around
 from tideline.retraining.flight import build_flight, single_flight
-from tideline.retraining.guard import UNFINISHED, Decision, Facts, decide
+from tideline.retraining.guard import UNFINISHED, Decision, Facts, decide, decide_early
 from tideline.retraining.history import Choice
 from tideline.retraining.journal import BEGIN, END, FAILED, QUARANTINED, WAIT, Event, Line, append_line, read_lines
 from tideline.retraining.quality import inspect_window
@@ -121,7 +121,7 @@ def retrain(
             lines.append(late)
             append_line(layout.decisions, late)
         facts = gather_facts(layout, scene, lines, now, request.reason)
-        decision = decide(facts, params.retraining)
+        decision = decide_early(facts, params.retraining)
         if decision.trigger == UNFINISHED:  # as it was begun
             request = replace(request, canary=find_share(lines))
         case = Case(task, params, layout, store, request, scene, facts, decision, log)
@@ -129,7 +129,7 @@ def retrain(
             log.say(f"an earlier one has ended: {'; '.join((late.outcome, *late.reasons))}")
             if late.outcome == FAILED and request.reason is None:
                 return Outcome(FAILED, decision, facts, late.reasons)
-        if not decision.trigger:  # nothing calls for it: the log need not be read
+        if not decision.act:  # the log need not be read
             return _wait(case, {})
         with Bar(0, "rows of the log") as bar:
             found = collect(task, layout, store, now, bar.update)
