@@ -31,7 +31,8 @@ def add_retraining_verbs(verbs: Any) -> None:
     """Add `collect` and `retrain` to the parser's verbs."""
     command = verbs.add_parser(
         "collect", help="write the labelled rows of the prediction log as a snapshot, with the history to learn from",
-        epilog="exit code: 0 written or unchanged, 3 no labelled rows, 5 quarantined, 6 in flight, 1 error",
+        epilog="exit code: 0 written or unchanged, 3 no labelled rows, 5 quarantined, 6 in flight, "
+        "7 an alert was not delivered, 1 error",
     )  # fmt: skip
     command.add_argument("task")
     command.set_defaults(run=_collect)
@@ -92,17 +93,21 @@ def _collect(arguments: argparse.Namespace) -> int:
     from tideline.catalog import get_task
     from tideline.params import load_params
     from tideline.predlog_cli import open_existing
+    from tideline.retraining.announce import tell_end
+    from tideline.retraining.collecting import collect_by_hand
     from tideline.retraining.flight import InFlightError
-    from tideline.retraining.run import collect_by_hand
 
-    task = get_task(arguments.task)
+    task, params = get_task(arguments.task), load_params()
+    layout = Layout(task.name)
     with open_existing() as store:
         try:
-            outcome = collect_by_hand(task, load_params(), Layout(task.name), store, time.time_ns() // 1000)
+            _tell(tell_end(params, store, layout))  # of a retraining, if it did not come to that
+            outcome = collect_by_hand(task, params, layout, store, time.time_ns() // 1000)
+            sent = _tell(tell_end(params, store, layout))
         except InFlightError as error:
             print(f"tideline collect: {error}", file=sys.stderr, flush=True)
             return IN_FLIGHT
-    return EXIT.get(outcome, 0)
+    return UNTOLD if sent.failed else EXIT.get(outcome, 0)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def log_labelled(project: Project, frame: pd.DataFrame, since: int, step: int) -
 
 def count_alerts(server: PrefectServer, status: str, outcome: str) -> int:
     found = server.ask("events", {"filter": {"event": {"name": ["tideline.alert"]}}})["events"]
-    return sum((e["payload"]["status"], e["payload"]["subjects"]) == (status, [outcome]) for e in found)
+    return sum((e["payload"]["status"], e["payload"]["subjects"][0]) == (status, outcome) for e in found)
 
 
 def test_flow_tells_of_bad_rows_and_makes_a_new_champion_of_good_ones(own: Project, server: PrefectServer) -> None:

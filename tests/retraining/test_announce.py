@@ -19,7 +19,9 @@ import yaml
 
 from tests.alerts.receiver import Receiver
 from tests.alerts.verdicts import make_params
+from tests.retraining.replay import SECOND, START, log_rows
 from tests.retraining.small_project import CHANGED, HOMES, NOW, SAME, ask, build, log_changed, open_log
+from tests.retraining.small_project import PARAMS as SMALL
 from tests.retraining.test_split import CUT
 from tests.small_task import small_params
 from tideline import cli
@@ -28,6 +30,7 @@ from tideline.layout import Layout
 from tideline.predlog import Label, StoreUnavailable, open_store
 from tideline.predlog import database as database_module
 from tideline.retraining.announce import tell_end
+from tideline.retraining.collecting import collect_by_hand
 from tideline.retraining.journal import Line, append_line, find_unfinished, list_finished, read_lines
 
 PARAMS = small_params()
@@ -135,6 +138,19 @@ ask(Layout("homes", Path(sys.argv[1])))
 """
 
 
+def test_each_window_in_quarantine_is_told_also_that_of_a_collecting(layout: Layout, receiver: Receiver) -> None:
+    with open_log(layout) as store:
+        log_rows(store, HOMES, BROKEN[:400], champion_bundle(layout).name)
+        assert ask(layout).name == "quarantined" and tell(layout) == 1
+        log_rows(store, HOMES, BROKEN[400:], champion_bundle(layout).name, START + 1_000 * SECOND)
+        note(layout, 1, "begin")
+        assert collect_by_hand(HOMES, SMALL, layout, store, NOW) == "quarantined"
+    assert [tell(layout), tell(layout)] == [1, 0]
+    windows = sorted(folder.name for folder in layout.quarantine.iterdir())
+    assert [body["subjects"] for body in receiver.bodies] == [["quarantined", name] for name in windows]
+    assert find_unfinished(read_lines(layout.decisions)) is not None  # a collecting ends no retraining
+
+
 @pytest.mark.slow
 def test_a_promotion_whose_process_was_killed_before_it_said_so_is_told(layout: Layout, receiver: Receiver) -> None:
     log_changed(layout)
@@ -186,7 +202,7 @@ def test_what_was_not_delivered_is_an_exit_code_until_it_is(
     receiver.script.extend([503] * 6)
     code, told = run()
     assert code == 7 and told["name"] == "quarantined"
-    assert [alert["subjects"] for alert in told["alerts"]["raised"]] == [["quarantined"]]
+    assert [alert["subjects"][0] for alert in told["alerts"]["raised"]] == ["quarantined"]
     (failure,) = told["alerts"]["failed"]
     assert failure["channel"] == "webhook" and "answered 503 (tried 3 times)" in failure["error"]
     code, told = run()  # there is nothing new to say
@@ -194,7 +210,7 @@ def test_what_was_not_delivered_is_an_exit_code_until_it_is(
     assert receiver.bodies == []
     code, told = run()
     assert code == 3 and told["alerts"] == {"raised": [], "failed": []}
-    assert [body["subjects"] for body in receiver.bodies] == [["quarantined"]]
+    assert [body["subjects"][0] for body in receiver.bodies] == ["quarantined"]
     assert run()[0] == 3 and len(receiver.bodies) == 1
     with open_store(f"sqlite:///{layout.root}/log.db") as store:
         assert dict(store.count_waiting()) == {}

@@ -23,8 +23,9 @@ from tideline.layout import Layout
 from tideline.ledger import append_entry
 from tideline.pointer import Pointer, move_pointer
 from tideline.predlog import Store, open_store
+from tideline.retraining.collecting import collect_by_hand
 from tideline.retraining.quality import inspect_window
-from tideline.retraining.run import Request, collect_by_hand, retrain
+from tideline.retraining.run import Request, retrain
 from tideline.simulator import make_frame
 from tideline.succession import PROMOTED
 

@@ -25,8 +25,9 @@ TITLES = {
 
 
 def tell_end(params: Params, store: Store, layout: Layout) -> Sent | None:
-    """Tell how the last retraining ended, unless that was done. Quarantine, failure and refusal are alarms, a new
-    version ends them; nothing else is told (None).
+    """Tell how the last retraining, or a collecting that met bad rows, ended, unless that was done.
+
+    Quarantine, failure and refusal are alarms, a new version ends them; nothing else is told (None).
 
     Raises StoreUnavailable (the next call tells it then), InFlightError if another process retrains the task, or
     TidelineError.
@@ -51,7 +52,9 @@ def tell_end(params: Params, store: Store, layout: Layout) -> Sent | None:
 
 def _describe(task: str, end: Line, reasons: tuple[str, ...]) -> Alert:
     status: AlertStatus = "alarm" if end.outcome in ("quarantined", "failed", "refused") else "recovered"
+    window = str(end.facts.get("window", ""))  # each is told, however soon after another
+    subjects = (end.outcome, window) if window else (end.outcome,)
     return Alert(
-        task, str(end.facts["champion"]), "retraining", status, ("retraining",), (end.outcome,),
+        task, str(end.facts["champion"]), "retraining", status, ("retraining",), subjects,
         TITLES[end.outcome].format(task=task), reasons, {"key": end.key},
     )  # fmt: skip

@@ -17,10 +17,11 @@ from typing import Any, Final, Literal
 
 from tideline.contracts import TidelineError
 
-Event = Literal["wait", "begin", "end", "told"]
+Event = Literal["wait", "begin", "end", "aside", "told"]
 WAIT: Final = "wait"
 BEGIN: Final = "begin"
 END: Final = "end"
+ASIDE: Final = "aside"  # a quarantine outside of a retraining: it ends none
 TOLD: Final = "told"
 QUARANTINED: Final = "quarantined"
 FAILED: Final = "failed"
@@ -109,9 +110,9 @@ def count_begun(lines: Sequence[Line]) -> int:
 
 
 def find_untold(lines: Sequence[Line]) -> Line | None:
-    """The last end, if nobody was told of it."""
-    last = next((line for line in reversed(lines) if line.event in (END, TOLD)), None)
-    return last if last is not None and last.event == END else None
+    """The last end, or quarantine outside of a retraining, if nobody was told of it."""
+    last = next((line for line in reversed(lines) if line.event in (END, ASIDE, TOLD)), None)
+    return last if last is not None and last.event != TOLD else None
 
 
 def find_begun(lines: Sequence[Line], end: Line) -> Line | None:

@@ -8,29 +8,35 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tideline.contracts import Task, TidelineError
-from tideline.labelled import TIME, Snapshot
+from tideline.labelled import Snapshot
 from tideline.layout import Layout
-from tideline.monitor import list_alarms
 from tideline.params import Params
 from tideline.predlog import Store, StoreUnavailable
 from tideline.progress import Bar, Log, stage
 from tideline.retraining.collect import Collected
+from tideline.retraining.collecting import inspect_found, put_aside
 from tideline.retraining.facts import Scene, add_rows, gather_facts, look_around
 from tideline.retraining.flight import build_flight, single_flight
 from tideline.retraining.guard import UNFINISHED, Decision, Facts, decide, decide_early
 from tideline.retraining.history import Choice
-from tideline.retraining.journal import BEGIN, END, FAILED, QUARANTINED, WAIT, Event, Line, append_line, read_lines
-from tideline.retraining.quality import inspect_window
-from tideline.retraining.quarantine import list_released, set_aside
+from tideline.retraining.journal import (
+    BEGIN,
+    END,
+    FAILED,
+    QUARANTINED,
+    WAIT,
+    Event,
+    Line,
+    append_line,
+    read_lines,
+)
 from tideline.retraining.snapshot import choose, collect, pool, read_raw, save
 from tideline.retraining.unfinished import find_end, find_share
 from tideline.verdict import Verdict
@@ -158,10 +164,10 @@ def _carry_out(
     case: Case, found: Collected, raw: pd.DataFrame, parted: Pool, graph: Callable[[Task, Layout], None]
 ) -> Outcome:
     task, params, layout, log = case.task, case.params, case.layout, case.log
-    if faults := _inspect(task, layout, case.store, found, raw):
+    if faults := inspect_found(task, layout, case.store, found, raw):
         if not case.request.dry_run:
-            _quarantine(layout, found, faults, case.scene, log)
-            _note(case, END, QUARANTINED, tuple(faults))
+            name = put_aside(layout, found, faults, case.scene, log)
+            _note(case, END, QUARANTINED, tuple(faults), name)
         return Outcome(QUARANTINED, case.decision, case.facts, tuple(faults), found.counts)
     with Bar(0, "histories: fits") as bar:
         choice = choose(task, params, parted, lambda: bar.update(1))
@@ -194,46 +200,6 @@ def _fail(case: Case, error: Exception, counts: Mapping[str, int]) -> Outcome:
     return Outcome(FAILED, case.decision, case.facts, (reason,), counts)
 
 
-def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, now: int) -> str:
-    """The snapshot alone, without guard, graph and gate: "wait" (no labelled rows), "quarantined" or "collected".
-
-    Raises InFlightError, TidelineError.
-    """
-    with stage("collect", task.name) as log, build_flight(layout):
-        scene = look_around(layout, store)
-        with Bar(0, "rows of the log") as bar:
-            found = collect(task, layout, store, now, bar.update)
-        log.say(", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in found.counts.items()))
-        if not len(found.rows):
-            log.say("the log has no labelled rows yet")
-            return "wait"
-        raw = read_raw(task, params, layout)
-        if faults := _inspect(task, layout, store, found, raw):
-            _quarantine(layout, found, faults, scene, log)
-            return "quarantined"
-        choice = choose(task, params, pool(task, params, raw, found.rows))
-        snapshot = save(task, layout, store, found, choice)
-        log.say(f"{len(snapshot.frame):,} rows in {layout.labelled}; {choice.reason}")
-        return "collected"
-
-
-def _inspect(task: Task, layout: Layout, store: Store, found: Collected, raw: pd.DataFrame) -> list[str]:
-    if not len(found.window):
-        return []
-    times = found.window[TIME]
-    verdicts = list_alarms(store, task.name, int(times.min()), int(times.max()))
-    with tempfile.TemporaryDirectory() as pages:
-        return inspect_window(task, found.window, raw, verdicts, Path(pages), list_released(layout))
-
-
-def _quarantine(layout: Layout, found: Collected, faults: list[str], scene: Scene, log: Log) -> None:
-    digest = "" if scene.champion is None else scene.champion.digest
-    name = set_aside(layout, found.window, faults, scene.version, digest)
-    log.say(f"{len(found.window):,} new rows may not be learnt from, and are in {layout.quarantine / name}:")
-    for fault in faults:
-        log.say(f"  {fault}")
-
-
 def _offer(case: Case, told: dict[str, Any]) -> Verdict:
     if case.request.canary:
         from tideline.rollout import challenge
@@ -256,8 +222,10 @@ def _describe(case: Case, snapshot: Snapshot, choice: Choice) -> dict[str, Any]:
     }
 
 
-def _note(case: Case, event: Event, outcome: str = "", reasons: tuple[str, ...] | None = None) -> None:
+def _note(
+    case: Case, event: Event, outcome: str = "", reasons: tuple[str, ...] | None = None, window: str = ""
+) -> None:
     facts, decision = case.facts, case.decision
     told = decision.reasons if reasons is None else reasons
-    known = {**asdict(facts), "canary": case.request.canary}
+    known = {**asdict(facts), "canary": case.request.canary, "window": window}
     append_line(case.layout.decisions, Line(facts.now, event, facts.key, decision.trigger, told, outcome, known))
