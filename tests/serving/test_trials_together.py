@@ -46,7 +46,7 @@ def test_the_worse_of_two_is_withdrawn_over_restart_prune_and_changed_shares(reg
     with RealServer(["--task", "toy"], registry.home) as server:
         wait_until_served(server, equal)
         assert {key: ask(server, key)["model"]["version"] for key in keys} == given
-        answer_and_label(server, registry, 160, worse)
+        answer_and_label(server, registry, 400, worse)  # a fifth of them for the champion
         wait_for(lambda: worse not in challengers(server))
         assert "its live error is 50 over" in withdrawn(registry)
         answer_and_label(server, registry, 60)
