@@ -37,7 +37,7 @@ def _cut(stretches: Iterable[Stretch], length: float) -> list[Stretch]:
     for start, stop in stretches:
         if length <= _NOTHING:
             break
-        kept.append((start, min(stop, start + length)))
+        kept.append((start, stop if length > stop - start - _NOTHING else start + length))
         length -= stop - start
     return kept
 
