@@ -183,6 +183,20 @@ def test_labels_that_come_when_the_window_has_moved_on_are_judged_all_the_same(
     assert error.startswith("realised error is") and "3 windows in a row" in error
 
 
+@pytest.mark.parametrize(("own", "judged"), [(PARAMS.monitoring.labels, 0), (PARAMS.monitoring.labels - 1, 500)])
+def test_a_windows_own_labels_are_asked_first_if_there_are_enough(
+    store: Store, layout: Layout, champion: Bundle, own: int, judged: int
+) -> None:
+    log_rows(store, champion, RENT, make_frame(500, seed=1))
+    frame = make_frame(500, seed=2)
+    records = log_rows(store, champion, RENT, frame, START + 500 * SECOND, labels=False)
+    values = frame[RENT.target.name]
+    store.record_labels([Label(r.prediction_id, float(v)) for r, v in zip(records[:own], values[:own], strict=True)])
+    errors = run(layout, store).errors
+    assert errors.labelled == own and errors.span is not None
+    assert errors.span.rows == (judged or own)
+
+
 def test_labels_of_older_rows_do_not_contradict_the_estimate_of_these(
     store: Store, layout: Layout, champion: Bundle
 ) -> None:

@@ -30,8 +30,8 @@ class Span:
     """Which predictions: those from `since` (included) to `until` (excluded), µs since 1970-01-01 UTC, or the last
     `rows` of them. None: no limit.
 
-    With `since`, errors are judged by the labels of these rows. Without, by the last `rows` that have a label, however
-    old: labels come when they come, and the last rows may never have any yet."""
+    Errors are judged by the labels of these rows. Without `since`, if too few of them have one, by the last `rows` that
+    have a label, however old: labels come when they come, and the last rows may never have any yet."""
 
     since: int | None = None
     until: int | None = None
@@ -84,7 +84,12 @@ def monitor(
     if sample is not None and settings.skew_rows:
         others.append(check_skew(bundle, sample, params.export, settings.skew_rows))
     labelled = None
-    if span.since is None and span.rows is not None and window.rows >= settings.least:
+    if (
+        span.since is None
+        and span.rows is not None
+        and window.rows >= settings.least
+        and window.errors.n < settings.labels
+    ):
         start = store.find_start(task, version, span.rows, until, labelled=True)
         labelled = read_window(store, reference, version, start, until, params.seed, labelled=True)
     earlier = list_earlier(store, task, version, settings, window.first, (labelled or window).first)
