@@ -184,9 +184,10 @@ def test_the_verb_tells_how_far_it_is_and_what_it_did(
     monkeypatch.setattr(Bar.__init__, "__defaults__", (0.0,))  # a line a batch, not one in five seconds
     write(Path("in.parquet"), [*ROWS[:-1], {**ROWS[-1], "sea": "far away"}])
     assert main(["predict", "in.parquet", "-o", "out.parquet", "--rejects", "bad.parquet"]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert [line.split(" after ")[0] for line in told[:2]] == ["    rows: 16,384/16,884", "    rows: 16,884/16,884"]
-    assert told[2:] == [
+    said = capsys.readouterr()
+    progress = [line.split(" after ")[0] for line in said.err.splitlines()]
+    assert progress == ["    rows: 16,384/16,884", "    rows: 16,884/16,884"]
+    assert said.out.splitlines() == [
         f"16,883 rows by toy by_hand {project.versions[0]} in out.parquet",
         "1 rows were set aside in bad.parquet, with the reason",
     ]

@@ -16,7 +16,9 @@ def say(text: str) -> None:
 
 
 class Bar:
-    """Progress over `total` units; on a terminal a bar, elsewhere a line every few seconds."""
+    """Progress over `total` units; on a terminal a bar, elsewhere a line every few seconds.
+
+    On stderr: what a command answers, such as JSON, is on stdout alone."""
 
     def __init__(self, total: int, label: str, every: float = 5.0) -> None:
         self.total, self.label, self.every = total, label, every
@@ -36,7 +38,8 @@ class Bar:
         elif time.monotonic() - self._last >= self.every:
             self._last = time.monotonic()
             share = f"{self.done:,}/{self.total:,}" if self.total else f"{self.done:,}"
-            say(f"    {self.label}: {share} after {self._last - self._start:.0f} s {note}".rstrip())
+            said = f"    {self.label}: {share} after {self._last - self._start:.0f} s {note}".rstrip()
+            print(said, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         return self

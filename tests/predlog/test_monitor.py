@@ -29,6 +29,7 @@ from tideline.monitor.reference import Reference
 from tideline.monitor.show import describe_window
 from tideline.predictor import Predictor, columns_from_frame
 from tideline.predlog import Label, Record, Store, mint_ids, open_store
+from tideline.progress import Bar
 from tideline.retraining.facts import look_around, read_alarms
 
 SECOND = 1_000_000
@@ -349,8 +350,10 @@ def test_command_prints_a_table_and_its_exit_code_says_what_it_means(
         assert cli.main(["monitor", "rent", "--rows", "300"]) == 3
         told = capsys.readouterr().out
         assert "ALARM" in told and "c (300)" in told
+        monkeypatch.setattr(Bar.__init__, "__defaults__", (0.0,))  # as slow as if every batch took five seconds
         assert cli.main(["monitor", "rent", "--rows", "250", "--json"]) == 3
-        assert json.loads(capsys.readouterr().out)["rows"] == 250
+        said = capsys.readouterr()
+        assert json.loads(said.out)["rows"] == 250 and "rows: 250 after" in said.err
         assert cli.main(["monitor", "rent", "--rows", "0"]) == 1
         assert "at least one row" in capsys.readouterr().err
         assert cli.main(["monitor", "rent", "--since", "2030-01-02", "--until", "2030-01-01"]) == 1
