@@ -77,7 +77,8 @@ class Application:
             route, names = self._router.find(scope["path"], scope.get("raw_path"), scope["method"])
             label = route.path
             key = worker.access.admit(scope, route.needs) if route.needs else ""
-            return label, await route.handle(Request(scope, receive, arrived, names, key))
+            request = Request(scope, receive, dict(scope["headers"]), arrived, names, key)
+            return label, await route.handle(request)
         except Disconnected:
             return label, None
         except Refusal as refusal:

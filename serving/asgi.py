@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from serving.errors import Refusal
+
+if TYPE_CHECKING:
+    from serving.routing import Request
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,6 +20,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON, TEXT = "application/json", "text/plain; charset=utf-8"
+BODY = "tideline.body"  # in a scope: the whole body, where it has come already
 _JSON_HEADER = b"content-type", JSON.encode()
 BODY_SHARE = 0.8  # of the time-out: a late body is answered with 408, before the 504
 
@@ -44,47 +49,54 @@ async def send_answer(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-async def read_json(scope: Scope, receive: Receive, limit: int, timeout: float) -> bytes:
+async def read_json(request: Request, limit: int, timeout: float) -> bytes:
     """The bytes of a JSON body; see `read_body`."""
-    _, body = await read_body(scope, receive, limit, timeout, (JSON,))
+    _, body = await read_body(request, limit, timeout, (JSON,))
     return body
 
 
 async def read_body(
-    scope: Scope, receive: Receive, limit: int, timeout: float, known: Sequence[str], default: str = ""
+    request: Request, limit: int, timeout: float, known: Sequence[str], default: str = ""
 ) -> tuple[str, bytes]:
     """The media type and the bytes of a body; `default` is that of a body without one.
 
     Raises Refusal if its headers name none of the `known` media types or a compression, if it is too large (bytes), or
     too late (408 after 80 % of `timeout` seconds), and Disconnected.
     """
-    declared = None
-    media = encoding = b""
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            media = value
-        elif name == b"content-length":
-            declared = value
-        elif name == b"content-encoding":
-            encoding = value
-    found = media.partition(b";")[0].strip().lower().decode("latin-1") or default
+    headers = request.headers
+    media = headers.get(b"content-type", b"")
+    found = _read_media(media) or default
     if found not in known:
         expected = known[0] if len(known) == 1 else list(known)
         message = f"expected {' or '.join(known)}, got {media[:60].decode('latin-1') or 'none'}"
         raise Refusal(415, "header content-type", message, expected)
-    if encoding not in (b"", b"identity"):
+    if headers.get(b"content-encoding", b"") not in (b"", b"identity"):
         raise Refusal(415, "header content-encoding", "compressed bodies are not read", "identity")
-    if declared is not None and int(declared) > limit:
+    if int(headers.get(b"content-length", b"0")) > limit:
         raise _too_large(limit)
+    body: bytes | None = request.scope.get(BODY)
+    if body is None:
+        body = await _receive_in_time(request.receive, limit, timeout)
+    elif len(body) > limit:
+        raise _too_large(limit)
+    return found, body
+
+
+@lru_cache(maxsize=64)
+def _read_media(header: bytes) -> str:
+    return header.partition(b";")[0].strip().lower().decode("latin-1")
+
+
+async def _receive_in_time(receive: Receive, limit: int, timeout: float) -> bytes:
     seconds = timeout * BODY_SHARE
     receiving = _receive_all(receive, limit)
     try:
         pause = receiving.send(None)
     except StopIteration as ended:  # it was here already, as nearly always: no timer
-        return found, ended.value
+        return bytes(ended.value)
     try:
         async with asyncio.timeout(seconds):
-            return found, await _Begun(receiving, pause)
+            return await _Begun(receiving, pause)
     except TimeoutError:
         message = f"the body did not arrive within {seconds:g} s; send less in a request"
         raise Refusal(408, "body", message, {"seconds": seconds}, {"connection": "close"}) from None

@@ -173,6 +173,7 @@ class Batcher:
     ) -> None:
         self._writing -= 1
         error = written.exception()
+        self._flush()  # first, so that the writer has the next batch while these are being answered
         if error is None:
             _release(batch, answers, ids)
         elif isinstance(error, RecordRefused) and len(batch) > 1:
@@ -182,8 +183,6 @@ class Batcher:
                 start += len(job.rows)
         else:
             _fail(batch, error)
-        if self._waiting:
-            written.get_loop().call_soon(self._flush)  # those who were answered may send their next one first
 
     def _run_bulk(self, job: Job) -> asyncio.Task[Share]:
         self._check_room(self._pending, len(job.rows))

@@ -22,9 +22,9 @@ class Deadlines:
 
     def enter(self) -> asyncio.Task[object]:
         """The running task's request begins; hand what this gives to `leave`."""
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task(loop)
+        task = asyncio.current_task()
         assert task is not None
+        loop = task.get_loop()
         self._open[task] = loop.time()
         if self._loop is not loop:
             self._loop = loop

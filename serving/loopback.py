@@ -20,14 +20,9 @@ def refuse_foreign_page(scope: Scope) -> None:
     """Raises Refusal (403) for a request that a page of another origin sent, or may have sent."""
     if scope["server"][1] is None:  # a Unix socket, which no browser reaches
         return
-    host = origin = site = b""
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host = value
-        elif name == b"origin":
-            origin = value
-        elif name == b"sec-fetch-site":
-            site = value
+    headers = dict(scope["headers"])
+    host, origin = headers.get(b"host", b""), headers.get(b"origin", b"")
+    site = headers.get(b"sec-fetch-site", b"")
     if host and not _names_this_machine(host):
         message = f"without keys it has to name this machine, as localhost or 127.0.0.1; {_WAY_OUT}"
         raise Refusal(403, "header host", message, "localhost")

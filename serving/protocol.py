@@ -8,18 +8,17 @@ or slow, all other requests, and every connection's life (timeouts, pipelining, 
 from __future__ import annotations
 
 import asyncio
-from http import HTTPStatus
 from time import perf_counter
 from typing import Any
 
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, HEADER_VALUE_RE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.app import Application
-from serving.asgi import JSON, Answer, Message, Scope
+from serving.asgi import BODY, Answer, Message, Scope
 from serving.errors import Refusal, encode_refusal
+from serving.response import ResponseEncoder
 
-_STATUS = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 GRACE = 0.1  # seconds that a request is held; clients often send head and body apart
 HELD_BYTES = 65_536
 HEAD_BYTES = 65_536  # of a request's target and headers
@@ -54,6 +53,7 @@ class WholeProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with a shorter way for whole requests to `application`."""
 
     application: Application
+    encoder = ResponseEncoder()
     head_seconds = HEAD_SECONDS
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -96,7 +96,10 @@ class WholeProtocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header. What comes after the body is dropped: nobody reads it, and nothing limits it."""
         if self._in_head:
-            super().on_header(name, value)
+            name = name.lower()
+            self.headers.append((name, value))
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """Hold a request that may be whole, and hand all others on."""
@@ -141,6 +144,7 @@ class WholeProtocol(HttpToolsProtocol):
             "path": self.url.decode("latin-1"),
             "raw_path": self.url,
             "headers": self.headers,
+            BODY: self._body,
             "server": self.server,
             "client": self.client,
         }
@@ -182,7 +186,7 @@ class WholeProtocol(HttpToolsProtocol):
     def _end(self, status: int, message: str, limit: float) -> None:
         """Refuse a head that nobody has read, and close: what follows it belongs to it."""
         answer = Answer(status, encode_refusal(Refusal(status, "headers", message, {"maximum": limit}), ""))
-        self.transport.write(self._encode(WholeRequest(b"", False), answer))
+        self.transport.write(self.encoder.encode(answer, self.server_state.default_headers, False)[0])
         self.transport.close()
         self.application.observe("other", answer, perf_counter())
 
@@ -214,35 +218,16 @@ class WholeProtocol(HttpToolsProtocol):
                 await self.flow.drain()
             if cycle.disconnected or answer is None:
                 return
-            self.transport.write(self._encode(cycle, answer))
+            response, keep_alive = self.encoder.encode(answer, self.server_state.default_headers, cycle.keep_alive)
+            self.transport.write(response)
             cycle.response_complete = True
-            if not cycle.keep_alive:
+            if not keep_alive:
                 self.transport.close()
             self.on_response_complete()
             self.application.observe(label, answer, arrived)
         finally:
             if not cycle.response_complete:
                 self.transport.close()
-
-    def _encode(self, cycle: WholeRequest, answer: Answer) -> bytes:
-        """Status line, headers and body."""
-        media = b"application/json" if answer.media is JSON else answer.media.encode()
-        parts = [_STATUS[answer.status]]
-        for name, value in self.server_state.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"content-type: ", media, b"\r\ncontent-length: %d\r\n" % len(answer.body))
-        for key, text in answer.headers.items():
-            name, value = key.encode(), text.encode()
-            if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
-                raise RuntimeError(f"header {name!r} may not be sent: it holds control characters")
-            if name == b"connection" and value == b"close":
-                cycle.keep_alive = False
-                continue
-            parts += (name, b": ", value, b"\r\n")
-        if not cycle.keep_alive:
-            parts.append(b"connection: close\r\n")
-        parts += (b"\r\n", answer.body)
-        return b"".join(parts)
 
     def _unset_keepalive_if_required(self) -> None:
         """uvicorn's timer for an idle connection stays, and looks again: a cancelled one a request costs more."""

@@ -18,21 +18,20 @@ STICKY_LENGTH = 200  # of the header that keeps a caller with one version
 class Request(msgspec.Struct, frozen=True):
     """One HTTP request on its way to a handler.
 
-    arrived: on perf_counter's clock. names: values of the path's `{name}`s. key: name of the API key; empty if none.
+    headers: by their names in lower case; of several with one name the last. arrived: on perf_counter's clock.
+    names: values of the path's `{name}`s. key: name of the API key; empty if none.
     """
 
     scope: Scope
     receive: Receive
+    headers: Mapping[bytes, bytes]
     arrived: float
     names: Mapping[str, str]
     key: str
 
     def header(self, name: bytes) -> str:
         """A header's value; empty if it was not sent. `name` in lower case."""
-        for found, value in self.scope["headers"]:
-            if found == name:
-                return bytes(value).decode("latin-1")
-        return ""
+        return self.headers.get(name, b"").decode("latin-1")
 
 
 @dataclass(frozen=True, slots=True)

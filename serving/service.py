@@ -45,7 +45,7 @@ class TidelineService:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
-        sys.setswitchinterval(0.0005)  # seconds that the event loop waits for the interpreter behind another thread
+        sys.setswitchinterval(0.0001)  # seconds that the event loop waits for the interpreter behind another thread
 
     async def __is_ready__(self) -> bool:
         """What /readyz asks."""

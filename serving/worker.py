@@ -157,18 +157,14 @@ class Worker:
         return share
 
     def _choose(self, request: Request, version: str | None, roster: Roster) -> tuple[LiveModel, Turn]:
-        key = question = b""
-        for name, value in request.scope["headers"]:
-            if name == b"x-sticky-key":
-                key = value
-            elif name == HEADER:
-                question = value
+        question = request.headers.get(HEADER)
         if question:
             named = read_question(question, self.versions.token)
             candidate = self.versions.find(named)
             if candidate is None:
                 raise refuse_absent(named)
             return candidate, Turn(candidate, None)
+        key = request.headers.get(b"x-sticky-key")
         sticky = read_sticky_key(key) if key else None
         live, role = roster.choose(sticky) if version is None else roster.find(version)
         return live, Turn(live, role, sticky)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from serving.asgi import JSON
 
 ARROW, CSV = "application/vnd.apache.arrow.stream", "text/csv"
 FORMATS = (JSON, ARROW, CSV)
 
 
+@lru_cache(maxsize=64)
 def choose_format(accept: str) -> str:
     """The format of FORMATS that an Accept header likes best; JSON where it names none of them.
 

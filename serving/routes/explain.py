@@ -34,7 +34,7 @@ class ExplainRoutes:
 
     async def _explain(self, request: Request) -> Answer:
         settings = self._worker.settings
-        body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
+        body = await read_json(request, settings.max_body_bytes, settings.timeout)
         explainer = await self._find_explainer(self._worker.versions.current.champion.model)
         asked = explainer.decode(body)
         if self._waiting >= WAITING:

@@ -20,7 +20,7 @@ class FeedbackRoutes:
 
     async def _take(self, request: Request) -> Answer:
         settings = self._worker.settings
-        body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
+        body = await read_json(request, settings.max_body_bytes, settings.timeout)
         labels = self._decoder.decode(body)
         try:
             answers = await self._log.take_labels(labels, request.key)

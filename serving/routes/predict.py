@@ -22,9 +22,7 @@ class PredictRoutes:
 
     async def _predict(self, request: Request) -> Answer:
         settings = self._worker.settings
-        media, body = await read_body(
-            request.scope, request.receive, settings.max_body_bytes, settings.timeout, FORMATS
-        )
+        media, body = await read_body(request, settings.max_body_bytes, settings.timeout, FORMATS)
         accepted = choose_format(request.header(b"accept"))
 
         async def answer(live: LiveModel, turn: Turn) -> Answer:

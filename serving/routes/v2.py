@@ -62,9 +62,7 @@ class V2Routes:
 
     async def _infer(self, request: Request) -> Answer:
         worker, settings = self._worker, self._worker.settings
-        _, body = await read_body(
-            request.scope, request.receive, settings.max_body_bytes, settings.timeout, (JSON, BINARY), BINARY
-        )
+        _, body = await read_body(request, settings.max_body_bytes, settings.timeout, (JSON, BINARY), BINARY)
         self._check_name(request)
         length = request.header(b"inference-header-content-length")
         is_small = len(body) <= _INLINE_BYTES

@@ -91,7 +91,7 @@ class VersionRoutes:
         self, act: Callable[[Any, dict[str, Any]], Verdict], decoder: msgspec.json.Decoder[Any], request: Request
     ) -> Answer:
         settings = self._worker.settings
-        body = await read_json(request.scope, request.receive, settings.max_body_bytes, settings.timeout)
+        body = await read_json(request, settings.max_body_bytes, settings.timeout)
         try:
             asked = decoder.decode(body)
         except msgspec.ValidationError as error:

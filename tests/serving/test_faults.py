@@ -160,7 +160,9 @@ def test_postgresql_stops_and_starts(
             seen = len(hammer.told)
             wait_for(lambda: len(hammer.told) > seen + 300)
             assert statuses_since(hammer, seen + 50) == ({200} if journal == "on" else {503})
-            wait_for(lambda: {one.status for one in hammer.labelled[-3:]} == {503})
+            name = hammer.answered[0].body["prediction_ids"][0]
+            label = {"prediction_id": name, "label": 1.0}  # never taken, so that it is nobody's correction
+            assert server.client.post("/feedback", json={"labels": [label]}).status_code == 503
             postgres.start()
             wait_until_sound(server, hammer, tmp_path)
             wait_for_labels(hammer)
