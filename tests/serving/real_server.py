@@ -38,11 +38,14 @@ def free_port() -> int:
 class RealServer:
     """`python -m serving` (or another command) for as long as a `with` block lasts.
 
-    It is asked where it listens, TIDELINE_SERVING_HOST, or over the loopback.
+    It is asked where it listens, TIDELINE_SERVING_HOST, or over the loopback. Nobody waits for one whose log says
+    `hopeless`.
     """
 
-    def __init__(self, arguments: list[str], home: Path, command: list[str] | None = None, **variables: str) -> None:
-        self.home = home
+    def __init__(
+        self, arguments: list[str], home: Path, command: list[str] | None = None, hopeless: str = "", **variables: str
+    ) -> None:
+        self.home, self.hopeless = home, hopeless
         self.port = free_port()
         host = variables.get("TIDELINE_SERVING_HOST", "0.0.0.0")
         self.url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{self.port}"
@@ -52,13 +55,14 @@ class RealServer:
         self.client = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
     def __enter__(self) -> Self:
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.NamedTemporaryFile()
         self.process = subprocess.Popen(
             self.command, env=self.environment, cwd=tempfile.gettempdir(), stdout=self._log, stderr=subprocess.STDOUT
         )
         end = time.monotonic() + 60
         while not self.is_ready():
-            if self.process.poll() is not None or time.monotonic() > end:
+            is_hopeless = self.hopeless and self.hopeless in self.log
+            if is_hopeless or self.process.poll() is not None or time.monotonic() > end:
                 self.stop()
                 raise AssertionError(f"the server did not become ready:\n{self.log}")
             time.sleep(0.05)
@@ -74,8 +78,7 @@ class RealServer:
     @property
     def log(self) -> str:
         """What the process has said so far."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        return Path(self._log.name).read_text(errors="replace")  # not by our handle: the process writes where it stands
 
     def stop(self) -> int:
         """SIGTERM; the exit code."""
@@ -95,7 +98,7 @@ class RealServer:
     def is_ready(self) -> bool:
         """Whether it answers, and can predict."""
         try:
-            return bool(self.client.get("/readyz").status_code == 200)
+            return bool(self.client.get("/readyz", timeout=2).status_code == 200)  # nobody may be behind the port yet
         except httpx.TransportError:
             return False
 
