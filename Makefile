@@ -48,5 +48,5 @@ check: setup  ## style, types, layers
 bench: setup  ## the figures that the README states
 	@python -m benchmarks.graph $(TASK) && python -m benchmarks.inference models/$(TASK)/bundle && python -m benchmarks.serving --task $(TASK)
 
-clean:  ## everything that can be made again (not .venv, not the registry)
-	rm -rf data work models reports .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean:  ## what the graph makes (not .venv, registry, labelled snapshots, quarantine, data/external, drift reports)
+	rm -rf data/*/raw data/*/validation data/*/split data/*/preparation data/*/features work models .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
