@@ -36,7 +36,8 @@ class Access:
         self._buckets: dict[str, _Bucket] = {}
         self._keys: dict[str, Key] | None = None
         self._is_lost = False
-        self._watch.has_changed()
+        self._is_due = self._watch.has_changed()  # until a load has worked: it may fail for want of a descriptor alone
+        self._said = ""  # of what keeps it from working
         try:
             self._load()
         except TidelineError as error:  # a worker that is started again while others go on with the keys they have
@@ -46,12 +47,19 @@ class Access:
     def follow(self) -> None:
         """Take over keys that were made or revoked.
 
-        Raises TidelineError if the file is broken or lost; the old keys stay.
+        If the file is broken or lost, the old keys stay, and it is read again at each call. Raises TidelineError then,
+        once for each reason.
         """
-        if self._watch.has_changed():
-            if self._keys is not None and not self._is_lost and not self._watch.file.exists():
-                raise TidelineError(f"{self._watch.file} is gone; the keys that it held are still taken")
+        self._is_due = self._watch.has_changed() or self._is_due
+        if not self._is_due:
+            return
+        try:
             self._load()
+        except TidelineError as error:
+            if str(error) != self._said:
+                self._said = str(error)
+                state = "nobody is let in" if self._is_lost else "the keys that it held are still taken"
+                raise TidelineError(f"{error}; {state}") from error
 
     def admit(self, scope: Scope, wanted: KeyScope) -> str:
         """The name of the key that a request comes with; empty where none is needed. Raises Refusal."""
@@ -94,8 +102,11 @@ class Access:
 
     def _load(self) -> None:
         keys = read_keys(self._watch.file)
+        if keys is None and self._keys is not None:
+            raise TidelineError(f"{self._watch.file} is gone")
         self._keys = None if keys is None else {key.hash: key for key in keys if key.revoked is None}
-        self._is_lost = False
+        self._is_lost = self._is_due = False
+        self._said = ""
 
 
 class _Bucket:

@@ -72,7 +72,12 @@ async def read_body(
         raise Refusal(415, "header content-type", message, expected)
     if headers.get(b"content-encoding", b"") not in (b"", b"identity"):
         raise Refusal(415, "header content-encoding", "compressed bodies are not read", "identity")
-    if int(headers.get(b"content-length", b"0")) > limit:
+    try:
+        length = int(headers.get(b"content-length", b"0"))
+    except ValueError:  # zeros before it: Python reads no number of more than 4,300 digits
+        message = "expected the number of bytes in the body, without zeros before it"
+        raise Refusal(400, "header content-length", message, {"type": "integer", "maximum": limit}) from None
+    if length > limit:
         raise _too_large(limit)
     body: bytes | None = request.scope.get(BODY)
     if body is None:

@@ -5,6 +5,7 @@ batch, so that batches grow with the load and nobody waits while nothing is unde
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from serving.log import PredictionLog
 
 MERGED_ROWS = 256
+
+logger = logging.getLogger("bentoml.tideline")
 T = TypeVar("T")
 
 
@@ -72,8 +75,8 @@ class Batcher:
     """
 
     def __init__(self, log: PredictionLog | None, observe: Callable[[Model, int], None], max_pending: int) -> None:
-        self._log, self._observe, self.max_pending = log, observe, max_pending
-        self._waiting: list[Job] = []
+        self._log, self._tell, self.max_pending = log, observe, max_pending
+        self._waiting: dict[Job, None] = {}  # in their order; one that is given up leaves it
         self._writing = 0  # batches that the log has not acknowledged yet
         self._pending = 0  # rows of large requests
         self._queued = 0  # rows of small ones
@@ -92,8 +95,14 @@ class Batcher:
         self._queued += len(rows)
         if not self._waiting and not self._writing:
             loop.call_soon(self._flush)
-        self._waiting.append(job)
-        return await future
+        self._waiting[job] = None
+        try:
+            return await future
+        except asyncio.CancelledError:  # too late, or the client has gone: nobody is kept out by rows that nobody wants
+            if job in self._waiting:
+                del self._waiting[job]
+                self._queued -= len(rows)
+            raise
 
     async def run_in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """What `work` returns, called in the thread of large requests."""
@@ -106,14 +115,17 @@ class Batcher:
     def _flush(self) -> None:
         if self._waiting and not self._writing:
             for batch in self._take_batches():
-                self._answer(batch)
+                try:
+                    self._answer(batch)
+                except Exception as error:  # whatever fails here, nobody may wait for ever
+                    _fail(batch, error)
             if self._waiting and not self._writing:
                 asyncio.get_running_loop().call_soon(self._flush)
 
     def _answer(self, batch: list[Job]) -> None:
         model = batch[0].turn.model
-        rows = batch[0].rows if len(batch) == 1 else [row for job in batch for row in job.rows]
         try:
+            rows = batch[0].rows if len(batch) == 1 else [row for job in batch for row in job.rows]
             answers = model.predict(rows)
         except Exception as error:
             self._isolate(batch, error)
@@ -126,13 +138,15 @@ class Batcher:
         champion's many, which would look as if it were slow, and they hardly wait for it."""
         batches: dict[int, list[Job]] = {}
         sizes: dict[int, int] = {}
-        left: list[Job] = []
+        left: dict[Job, None] = {}
         for job in self._waiting:
+            if job.future.done():  # given up a moment ago
+                continue
             model, rows = id(job.turn.model), len(job.rows)
             size = sizes.get(model, 0)
             if size and size + rows > MERGED_ROWS:
                 sizes[model] = MERGED_ROWS  # full: those behind keep their order
-                left.append(job)
+                left[job] = None
                 continue
             sizes[model] = size + rows
             batches.setdefault(model, []).append(job)
@@ -156,6 +170,12 @@ class Batcher:
                 self._observe(job.turn.model, len(job.rows))
                 self._finish([job], answers)
 
+    def _observe(self, model: Model, rows: int) -> None:
+        try:
+            self._tell(model, rows)
+        except Exception:
+            logger.exception("a batch was not counted")
+
     def _finish(self, batch: list[Job], answers: Answers) -> None:
         if self._log is None:
             _release(batch, answers, None)
@@ -172,17 +192,19 @@ class Batcher:
         self, batch: list[Job], answers: Answers, ids: list[str], written: asyncio.Future[Receipt]
     ) -> None:
         self._writing -= 1
-        error = written.exception()
-        self._flush()  # first, so that the writer has the next batch while these are being answered
-        if error is None:
-            _release(batch, answers, ids)
-        elif isinstance(error, RecordRefused) and len(batch) > 1:
-            start = 0
-            for job in batch:
-                self._finish([job], answers.cut(start, start + len(job.rows)))
-                start += len(job.rows)
-        else:
-            _fail(batch, error)
+        try:
+            self._flush()  # first, so that the writer has the next batch while these are being answered
+        finally:
+            error = written.exception()
+            if error is None:
+                _release(batch, answers, ids)
+            elif isinstance(error, RecordRefused) and len(batch) > 1:
+                start = 0
+                for job in batch:
+                    self._finish([job], answers.cut(start, start + len(job.rows)))
+                    start += len(job.rows)
+            else:
+                _fail(batch, error)
 
     def _run_bulk(self, job: Job) -> asyncio.Task[Share]:
         self._check_room(self._pending, len(job.rows))

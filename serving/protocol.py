@@ -12,17 +12,13 @@ from time import perf_counter
 from typing import Any
 
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from serving.app import Application
-from serving.asgi import BODY, Answer, Message, Scope
-from serving.errors import Refusal, encode_refusal
-from serving.response import ResponseEncoder
+from serving.asgi import BODY, Message, Scope
+from serving.heads import HEAD_BYTES, HeadProtocol
 
 GRACE = 0.1  # seconds that a request is held; clients often send head and body apart
 HELD_BYTES = 65_536
-HEAD_BYTES = 65_536  # of a request's target and headers
-HEAD_SECONDS = 10.0  # from the first byte of a head to its last
 _NOBODY = asyncio.Event()  # what is set when a connection is lost and nobody waits for it
 _INDIRECT = frozenset(b"%?#")
 
@@ -49,19 +45,11 @@ class WholeRequest:
         return {"type": "http.disconnect"}
 
 
-class WholeProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with a shorter way for whole requests to `application`."""
-
-    application: Application
-    encoder = ResponseEncoder()
-    head_seconds = HEAD_SECONDS
+class WholeProtocol(HeadProtocol):
+    """The protocol with limits for heads, with a shorter way for whole requests to `application`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._in_head = self._is_too_large = False
-        self._seen = self._more = 0  # bytes from the segment where the head began, and from the one after it
-        self._head_since = 0.0
-        self._head_timer: asyncio.TimerHandle | None = None
         self._held = False  # a request that may soon be whole
         self._grace: asyncio.TimerHandle | None = None
         self._body = b""
@@ -74,14 +62,7 @@ class WholeProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Some bytes of a request, all of it, or several."""
-        if self._in_head:
-            self._seen += len(data)
-            self._more += len(data)
-        else:
-            self._seen = len(data)
         super().data_received(data)
-        if self._in_head:
-            self._watch_head()
         if self._held and self._grace is None and self.parser is not None:
             self._grace = self.loop.call_later(GRACE, self._pass_on)
 
@@ -93,21 +74,11 @@ class WholeProtocol(HttpToolsProtocol):
         self._in_head, self._more, self._head_since = True, 0, 0.0
         self._idle_since = 0.0
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header. What comes after the body is dropped: nobody reads it, and nothing limits it."""
-        if self._in_head:
-            name = name.lower()
-            self.headers.append((name, value))
-            if name == b"expect" and value.lower() == b"100-continue":
-                self.expect_100_continue = True
-
     def on_headers_complete(self) -> None:
         """Hold a request that may be whole, and hand all others on."""
         self._in_head, self._idle_since = False, 0.0
         if self._seen > HEAD_BYTES:  # else it cannot be
-            self._is_too_large = len(self.url) + sum(len(n) + len(v) + 4 for n, v in self.headers) > HEAD_BYTES
-            if self._is_too_large:
-                raise ValueError("the head is too large")  # which ends the parsing: send_400_response is told
+            self._check_size()
         self._held = (
             (self.cycle is None or self.cycle.response_complete)
             and self.limit_concurrency is None
@@ -118,7 +89,7 @@ class WholeProtocol(HttpToolsProtocol):
             and _INDIRECT.isdisjoint(self.url)
             and self.parser.get_http_version() == "1.1"
         )
-        if not self._held:
+        if not self._held and not self._is_ignored_upgrade():
             self._begin()
 
     def on_body(self, body: bytes) -> None:
@@ -133,7 +104,8 @@ class WholeProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole: answer it."""
         if not self._held:
-            super().on_message_complete()
+            if not self._is_ignored_upgrade():
+                super().on_message_complete()
             return
         self._release()
         cycle = WholeRequest(self._body, self.parser.should_keep_alive())
@@ -151,44 +123,6 @@ class WholeProtocol(HttpToolsProtocol):
         task = self.loop.create_task(self._answer(cycle, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-    def send_400_response(self, msg: str) -> None:
-        """The parser gave up."""
-        self._in_head = False
-        if self._is_too_large:
-            self._end(431, f"the request's target and headers are larger than {HEAD_BYTES:,} bytes", HEAD_BYTES)
-        else:
-            super().send_400_response(msg)
-
-    def _watch_head(self) -> None:
-        """A head that is not whole yet may neither grow nor take its time for ever."""
-        if self._more > HEAD_BYTES:
-            self._is_too_large = True
-            self.send_400_response("")
-        elif not self._head_since:
-            self._head_since = self.loop.time()
-            if self._head_timer is None:
-                self._head_timer = self.loop.call_later(self.head_seconds, self._look_at_head)
-
-    def _look_at_head(self) -> None:
-        """The timer of a connection's heads looks again rather than being one a request."""
-        self._head_timer = None
-        if not self._in_head or self.transport.is_closing():
-            return
-        is_busy = self.cycle is not None and not self.cycle.response_complete  # and may not be reading
-        left = self.head_seconds if is_busy else self._head_since + self.head_seconds - self.loop.time()
-        if left > 0:
-            self._head_timer = self.loop.call_later(left, self._look_at_head)
-        else:
-            message = f"the request's headers did not arrive within {self.head_seconds:g} s"
-            self._end(408, message, self.head_seconds)
-
-    def _end(self, status: int, message: str, limit: float) -> None:
-        """Refuse a head that nobody has read, and close: what follows it belongs to it."""
-        answer = Answer(status, encode_refusal(Refusal(status, "headers", message, {"maximum": limit}), ""))
-        self.transport.write(self.encoder.encode(answer, self.server_state.default_headers, False)[0])
-        self.transport.close()
-        self.application.observe("other", answer, perf_counter())
 
     def _begin(self) -> None:
         url, headers, expects = self.url, self.headers, self.expect_100_continue
@@ -265,9 +199,6 @@ class WholeProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """No timer may act on it any more, or keep its memory."""
         self._release()
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
         if self.timeout_keep_alive_task is not None:
             self.timeout_keep_alive_task.cancel()
             self.timeout_keep_alive_task = None

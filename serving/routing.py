@@ -33,6 +33,12 @@ class Request(msgspec.Struct, frozen=True):
         """A header's value; empty if it was not sent. `name` in lower case."""
         return self.headers.get(name, b"").decode("latin-1")
 
+    def list_header(self, name: bytes) -> str:
+        """A header whose value is a list: all of it, however many lines it was sent in (RFC 9110 5.3)."""
+        if len(self.headers) == len(self.scope["headers"]):  # no name came twice
+            return self.header(name)
+        return b", ".join(value for key, value in self.scope["headers"] if key == name).decode("latin-1")
+
 
 @dataclass(frozen=True, slots=True)
 class Route:

@@ -23,7 +23,7 @@ class PredictRoutes:
     async def _predict(self, request: Request) -> Answer:
         settings = self._worker.settings
         media, body = await read_body(request, settings.max_body_bytes, settings.timeout, FORMATS)
-        accepted = choose_format(request.header(b"accept"))
+        accepted = choose_format(request.list_header(b"accept"))
 
         async def answer(live: LiveModel, turn: Turn) -> Answer:
             if media == JSON:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import resource
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +154,51 @@ def test_a_broken_or_lost_file_leaves_the_old_keys(tmp_path: Path) -> None:
         each.follow()
         assert each.admit(request(key), "predict") == "one"
         assert refuse(each, request("other"))[0] == 401
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Nothing can be opened: EMFILE."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_keys_that_could_not_be_read_for_a_moment_are_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    key = add_key(file, "one", ["predict"])
+    access = Access(FileWatch(file), False, 1)
+    with no_descriptor_left():
+        late = Access(FileWatch(file), True, 1)
+    assert refuse(late, request(key))[0] == 503
+    late.follow()
+    assert late.admit(request(key), "predict") == "one"
+    revoke_key(file, "one")
+    with no_descriptor_left():
+        with pytest.raises(TidelineError, match=r"Too many open files.*are still taken"):
+            access.follow()
+        access.follow()  # said once
+        assert access.admit(request(key), "predict") == "one"
+    access.follow()
+    assert refuse(access, request(key))[0] == 401
+
+
+def test_a_file_that_was_broken_at_the_start_opens_nothing_when_it_goes(tmp_path: Path) -> None:
+    """It came from elsewhere: no mark beside it says that keys were made."""
+    file = tmp_path / "keys.json"
+    file.write_text("[{")
+    access = Access(FileWatch(file), True, 1)
+    file.unlink()
+    with pytest.raises(TidelineError, match=r"keys\.json is gone; nobody is let in"):
+        access.follow()
+    assert refuse(access, request("", INSIDE))[0] == 401
+    key = add_key(tmp_path / "elsewhere.json", "one", ["predict"])
+    (tmp_path / "elsewhere.json").rename(file)
+    access.follow()
+    assert access.admit(request(key), "predict") == "one"
 
 
 @pytest.mark.slow

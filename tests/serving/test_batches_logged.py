@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -65,6 +66,61 @@ def test_batches_grow_while_one_is_written(log: PredictionLog, tmp_path: Path) -
             found[share.ids[0]] = 2.0 * (100 * i + j)
     assert stored(tmp_path) == found and len(found) == 200
     assert len(model.batches) < 100
+
+
+def test_a_batch_that_cannot_be_counted_is_answered_all_the_same(
+    log: PredictionLog, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Doubling()
+
+    def observe(*_: object) -> None:
+        raise RuntimeError("no room for the figures")
+
+    async def ask(batcher: Batcher, first: int) -> list[Share]:
+        return [await batcher.submit(Turn(model), [{"x": first + i}] * 60, "/predict") for i in range(4)]
+
+    async def scenario() -> list[list[Share]]:
+        batcher = Batcher(log, observe, 5000)
+        async with asyncio.timeout(30):
+            found = await asyncio.gather(*(ask(batcher, 100 * i) for i in range(10)))
+            await batcher.submit(Turn(model), [{"x": 1}] * 100, "/predict")
+        return found
+
+    for i, shares in enumerate(asyncio.run(scenario())):
+        assert [share.answers.predictions[share.start] for share in shares] == [2.0 * (100 * i + j) for j in range(4)]
+    assert len(stored(tmp_path)) == 10 * 4 * 60 + 100
+    assert "a batch was not counted" in caplog.text
+
+
+def test_requests_that_were_given_up_take_no_room_and_are_not_predicted(log: PredictionLog, tmp_path: Path) -> None:
+    model = Doubling()
+
+    async def scenario() -> list[Share]:
+        batcher = Batcher(log, lambda *_: None, max_pending=2)
+
+        def ask(x: int) -> asyncio.Task[Share]:
+            return asyncio.create_task(batcher.submit(Turn(model), [{"x": x}]))
+
+        await ask(1)
+        with sqlite3.connect(tmp_path / "store" / "predictions.db") as other:
+            other.execute("begin immediate")  # nothing can be written
+            written = ask(2)
+            await asyncio.sleep(0.1)
+            given_up = [ask(3), ask(4)]
+            await asyncio.sleep(0)
+            with pytest.raises(Refusal):
+                await ask(5)
+            for task in given_up:
+                task.cancel()
+            await asyncio.wait(given_up)
+            waiting = [ask(6), ask(7)]
+            await asyncio.sleep(0)
+            waiting.pop().cancel()
+            other.rollback()
+        return [await written, await waiting[0]]
+
+    assert [share.answers.predictions for share in asyncio.run(scenario())] == [[4.0], [12.0]]
+    assert model.batches == [1, 1, 1] and sorted(stored(tmp_path).values()) == [2.0, 4.0, 12.0]
 
 
 def test_a_large_request_is_several_submissions(log: PredictionLog, tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 import pytest
 import uvicorn
 
-from serving.asgi import Answer, Receive, Scope
-from serving.protocol import GRACE, HEAD_BYTES, HELD_BYTES, WholeProtocol
+from serving.asgi import Answer, Receive, Scope, Send, send_answer
+from serving.heads import HEAD_BYTES
+from serving.protocol import GRACE, HELD_BYTES, WholeProtocol
 from tests.serving.real_server import RealServer
 from tests.serving.small_bundle import ROW
 from tests.wait import wait_for
@@ -122,6 +123,64 @@ def test_a_chunked_body_in_one_piece(server: RealServer, told: dict[int, float])
     assert [prediction(body) for _, _, body in answers] == [told[6], told[7]]
 
 
+UPGRADE = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAA"
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.05, 1.5 * GRACE])
+def test_an_upgrade_is_ignored_and_its_body_is_read(server: RealServer, told: dict[int, float], pause: float) -> None:
+    """Java's client offers one with each request over http://."""
+    head, _, body = encode(3, UPGRADE).partition(b"\r\n\r\n")
+    smuggled = encode(5)
+    wrapping = head.replace(b"content-length: %d" % len(body), b"content-length: %d" % len(smuggled))
+    with connect(server.port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for part in (head + b"\r\n\r\n", body, wrapping + b"\r\n\r\n", smuggled, encode(4, UPGRADE), encode(6)):
+            connection.sendall(part)
+            time.sleep(pause)
+        first, refused, second, last = read_answers(connection, 4)
+        assert [prediction(first[2]), prediction(second[2]), prediction(last[2])] == [told[3], told[4], told[6]]
+        assert refused[0] == 400 and "connection" not in refused[1]
+
+
+def test_upgrades_and_other_requests_in_one_piece(server: RealServer, told: dict[int, float]) -> None:
+    whole = encode(2, UPGRADE)
+    head, _, body = whole.partition(b"\r\n\r\n")
+    chunked = head.replace(b"content-length: %d" % len(body), b"transfer-encoding: chunked")
+    chunked += b"\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    bare = f"GET /model HTTP/1.1\r\nhost: localhost\r\n{UPGRADE}\r\n\r\n".encode()
+    with connect(server.port) as connection:
+        connection.sendall(whole + bare + chunked + encode(7) + whole)
+        found = read_answers(connection, 5)
+    assert [status for status, _, _ in found] == [200] * 5 and "columns" in json.loads(found[1][2])
+    assert [prediction(found[i][2]) for i in (0, 2, 3, 4)] == [told[2], told[2], told[7], told[2]]
+    with connect(server.port) as connection:  # a thousand at once need no deep stack
+        connection.sendall(bare * 1000)
+        assert {status for status, _, _ in read_answers(connection, 1000)} == {200}
+    assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (
+            b"GET /predict HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n"
+            b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+            b"403",
+        ),
+        (b"CONNECT localhost:80 HTTP/1.1\r\n", b"400"),
+        (b"CONNECT localhost:80 HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n", b"400"),
+        (b"CONNECT http://localhost/predict HTTP/1.1\r\n", b"400"),
+    ],
+    ids=["websocket", "tunnel", "both", "tunnel to a page"],
+)
+def test_what_asks_for_a_websocket_or_a_tunnel_gets_none(server: RealServer, asked: bytes, status: bytes) -> None:
+    with connect(server.port) as connection:
+        connection.sendall(asked + b"host: localhost\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(10_000), b""))
+    assert answer.split()[1] == status and answer.count(b"HTTP/1.1 ") == 1
+    assert "Traceback" not in server.log
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [
@@ -138,6 +197,24 @@ def test_the_last_request_of_a_connection(server: RealServer, content: bytes, st
         ((found, headers, _),) = read_answers(connection, 1)
         assert (found, headers["connection"]) == (status, "close")
         assert connection.recv(1) == b""
+
+
+def test_accept_may_come_in_several_lines(server: RealServer) -> None:
+    with connect(server.port) as connection:
+        for lines in (["accept: text/csv", "accept: */*"], ["Accept: application/json;q=0.5", "accept: text/csv"]):
+            connection.sendall(encode(2, *lines))
+            ((status, headers, _),) = read_answers(connection, 1)
+            assert (status, headers["content-type"]) == (200, "text/csv")
+
+
+def test_a_length_with_more_digits_than_anybody_needs(server: RealServer, told: dict[int, float]) -> None:
+    request = encode(2)
+    with connect(server.port) as connection:
+        for zeros, expected in ((10, 200), (5_000, 400), (0, 200)):
+            connection.sendall(request.replace(b"content-length: ", b"content-length: " + b"0" * zeros))
+            ((status, _, body),) = read_answers(connection, 1)
+            assert status == expected, body
+    assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("target", ["/predict?a=b", "/%70redict", "http://localhost/predict"])
@@ -205,10 +282,18 @@ class Slow:
     def observe(self, label: str, answer: Answer, arrived: float) -> None:
         self.observed.append(label)
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        label, answer = await self.respond(scope, receive, 0.0)
+        await send_answer(answer, send)
+        self.observe(label, answer, 0.0)
+
 
 @contextmanager
-def run_slow(keep_alive: int = KEEP_ALIVE) -> Iterator[tuple[int, uvicorn.Server, Slow]]:
-    """A server of our protocol in a thread, with short patience for idle connections and for heads."""
+def run_slow(keep_alive: int = KEEP_ALIVE, only_whole: bool = True) -> Iterator[tuple[int, uvicorn.Server, Slow]]:
+    """A server of our protocol in a thread, with short patience for idle connections and for heads.
+
+    Requests that are not taken as whole ones fail if they are to be `only_whole`.
+    """
     slow = Slow()
 
     async def nobody(scope: Scope, receive: Receive, send: object) -> None:
@@ -216,7 +301,12 @@ def run_slow(keep_alive: int = KEEP_ALIVE) -> Iterator[tuple[int, uvicorn.Server
 
     protocol = type("Protocol", (WholeProtocol,), {"application": slow, "head_seconds": HEAD_SECONDS})
     config = uvicorn.Config(
-        nobody, http=protocol, log_config=None, lifespan="off", timeout_keep_alive=keep_alive, port=0
+        nobody if only_whole else slow,
+        http=protocol,
+        log_config=None,
+        lifespan="off",
+        timeout_keep_alive=keep_alive,
+        port=0,
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -353,3 +443,50 @@ def test_what_follows_a_body_is_dropped() -> None:
         connection.sendall(head + b"\r\n3\r\n0.0\r\n0\r\n" + b"x-late: x\r\n" * 100 + b"\r\n")
         assert read_answers(connection, 1)[0][0] == 200
     assert [name for name, _ in slow.scopes[0]["headers"]] == [b"host", b"transfer-encoding"]
+
+
+FOLLOWING = {
+    "malformed": b"nonsense\r\n\r\n",
+    "too large": HEAD + b"x-long: " + b"x" * HEAD_BYTES + b"\r\n\r\n0.0",
+    "endless": HEAD + b"x-endless: " + b"x" * 20 * HEAD_BYTES,
+}
+
+
+@pytest.mark.parametrize("following", FOLLOWING.values(), ids=FOLLOWING)
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+@pytest.mark.parametrize("held", [True, False])
+def test_what_was_asked_before_a_broken_head_is_answered(following: bytes, pause: float, held: bool) -> None:
+    first = (HEAD if held else HEAD.replace(b"/wait", b"/wait?")) + b"\r\n0.5"
+    with run_slow(only_whole=held) as (port, _, slow), connect(port) as connection:
+        connection.sendall(first)
+        time.sleep(pause)
+        connection.sendall(following)
+        connection.sendall(HEAD + b"\r\n0.0")
+        ((status, headers, body),) = read_answers(connection, 1)
+        assert (status, headers["connection"], body) == (200, "close", b"0.5")
+        assert connection.recv(1) == b""
+        assert slow.observed == ["/wait"]
+
+
+def test_all_of_a_pipeline_before_a_broken_head_is_answered() -> None:
+    with run_slow(only_whole=False) as (port, _, _), connect(port) as connection:
+        connection.sendall((HEAD + b"\r\n0.2") * 3 + b"nonsense\r\n\r\n")
+        answers = read_answers(connection, 3)
+        assert [(status, body) for status, _, body in answers] == [(200, b"0.2")] * 3
+        assert [headers.get("connection") for _, headers, _ in answers] == [None, None, "close"]
+        assert connection.recv(1) == b""
+
+
+def test_a_broken_body_is_refused_in_its_turn() -> None:
+    broken = HEAD.replace(b"content-length: 3", b"transfer-encoding: chunked") + b"\r\n1\r\n3\r\nnonsense"
+    with run_slow() as (port, _, _), connect(port) as connection:
+        connection.sendall(HEAD + b"\r\n0.3" + broken)
+        first, refused = read_answers(connection, 2)
+        assert (first[0], first[2]) == (200, b"0.3")
+        assert (refused[0], refused[1]["connection"]) == (400, "close")
+        assert connection.recv(1) == b""
+    with run_slow(only_whole=False) as (port, _, slow), connect(port) as connection:
+        connection.sendall(broken[:-8])
+        wait_for(lambda: slow.begun == 1)
+        connection.sendall(broken[-8:])
+        assert read_answers(connection, 1)[0][0] == 400
