@@ -9,7 +9,7 @@ import pandas as pd
 
 from tideline.contracts import Task, TidelineError
 from tideline.data_frame import hash_frame
-from tideline.labelled import TIME, Snapshot, read_snapshot, write_snapshot
+from tideline.labelled import TIME, Snapshot, ensure_folder, read_snapshot, write_snapshot
 from tideline.layout import Layout
 from tideline.params import Params
 from tideline.predlog import Store
@@ -52,6 +52,7 @@ def choose(task: Task, params: Params, rows: Pool, progress: Callable[[], object
 
 def save(task: Task, layout: Layout, store: Store, found: Collected, choice: Choice) -> Snapshot:
     """Put the snapshot in place; one with the same rows and history is left untouched. Raises TidelineError."""
+    ensure_folder(layout)  # if it stays the former one, it has to be in its place
     former = read_snapshot(layout)
     content, told = hash_frame(found.rows), choice.to_dict()
     if former is not None and former.manifest["content"] == content and dict(former.choice) == told:
