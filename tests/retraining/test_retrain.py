@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.retraining import small_project
 from tests.retraining.homes import FIRST, make_homes
 from tests.retraining.replay import SECOND, START, log_rows
 from tests.retraining.small_project import (
@@ -39,7 +40,7 @@ from tideline.labelled import read_snapshot
 from tideline.layout import Layout
 from tideline.monitor.records import ALARM, QUIET, Check, Errors, WindowVerdict
 from tideline.predlog import Label, StoredVerdict
-from tideline.registry import history, status
+from tideline.registry import history, promote, status
 from tideline.retraining.collecting import collect_by_hand
 from tideline.retraining.facts import add_rows, gather_facts, look_around, read_alarms
 from tideline.retraining.guard import HOUR, Alarms
@@ -96,6 +97,19 @@ def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layou
     by_alarm = add_rows(asked, scene, CHANGED, counts, lines)
     by_hand = add_rows(replace(asked, by_hand="x"), scene, CHANGED, counts, lines)
     assert by_alarm.labels == by_alarm.usable - outcome.facts.usable < by_hand.labels  # a few more change no mind
+
+
+def test_another_seed_or_share_of_the_fresh_holdout_is_in_the_evidence(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = ask(layout)
+    assert outcome.verdict is not None and "champion_draw" not in outcome.verdict["evidence"]["fresh"]
+    other = replace(PARAMS, seed=PARAMS.seed + 1)
+    for params, is_told in ((PARAMS, False), (other, True)):
+        monkeypatch.setattr(small_project, "PARAMS", params)
+        make_graph(SAME)(HOMES, layout)
+        verdict = promote(HOMES, params, layout)
+        assert ("it may have learnt some" in verdict.evidence["fresh"].get("champion_draw", "")) == is_told
 
 
 @pytest.mark.slow
