@@ -17,6 +17,7 @@ import yaml
 from pipelines.single_flight import PLACE
 from tideline.contracts import TidelineError
 from tideline.files import write_file
+from tideline.lineage.cache import hold_dvc
 
 COPY = PLACE / "dvc.lock"
 
@@ -28,14 +29,14 @@ def mend(root: Path = Path()) -> list[str]:
 
 def keep_lock_file(root: Path = Path()) -> None:
     """Copy dvc.lock as it is after a finished stage. Waits while another DVC may write it."""
-    with _hold(root, "lock"):
+    with hold_dvc(root):
         content = (root / "dvc.lock").read_bytes()
         write_file(root / COPY, lambda part: part.write_bytes(content))
 
 
 def mend_lock_file(root: Path = Path()) -> str:
     """If dvc.lock was torn by a kill, put the copy in its place; what was done, or nothing. Raises TidelineError."""
-    with _hold(root, "lock"):
+    with hold_dvc(root):
         path, copy = root / "dvc.lock", root / COPY
         if not path.exists() or _is_whole(path):
             return ""
@@ -48,7 +49,7 @@ def mend_lock_file(root: Path = Path()) -> str:
 
 def mend_rwlock(root: Path = Path()) -> str:
     """Take dead holders out of DVC's rwlock file, or begin it anew if it is torn; what was done, or nothing."""
-    with _hold(root, "rwlock.lock"):
+    with hold_dvc(root, "rwlock.lock"):
         path = root / ".dvc" / "tmp" / "rwlock"
         if not path.exists():
             return ""
@@ -97,11 +98,3 @@ def _is_whole(path: Path) -> bool:
     except (yaml.YAMLError, Invalid):
         return False
     return text.endswith("\n")  # a cut may leave what is valid by itself
-
-
-def _hold(root: Path, name: str) -> Any:
-    from dvc.lock import make_lock
-
-    folder = root / ".dvc" / "tmp"
-    folder.mkdir(parents=True, exist_ok=True)
-    return make_lock(str(folder / name), tmp_dir=str(folder), wait=True)

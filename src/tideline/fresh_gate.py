@@ -63,6 +63,11 @@ def judge_fresh(
         reasons.append(f"the champion takes columns {lacking}, which the fresh holdout lacks: they cannot be compared")
     else:
         rivals["champion"] = compute_losses(task, champion, holdout)
+    if _is_drawn_anew(challenger, champion):
+        evidence["champion_draw"] = (
+            "the champion's fresh holdout was drawn with another seed or share (params.yaml: seed, retraining.fresh): "
+            "it may have learnt some of these rows, which favours it"
+        )
     for name, other in rivals.items():
         gain = bootstrap_gain(other, losses, score, confidence, params.seed, groups=groups)
         evidence[name] = compute_score(other, score)
@@ -74,6 +79,11 @@ def judge_fresh(
         worse, evidence["slices"] = check_slices(task, params, holdout, rivals["champion"], losses, score)
         reasons += [f"on the fresh holdout {reason}" for reason in worse]
     return Judgement(tuple(reasons), evidence)
+
+
+def _is_drawn_anew(challenger: Bundle, champion: Bundle) -> bool:
+    one, two = ((b.manifest.provenance.get("labelled") or {}).get("draw") for b in (challenger, champion))
+    return one is not None and two is not None and one != two
 
 
 def check_old_margin(params: Params, score: str, challenger: float, champion: float) -> list[str]:

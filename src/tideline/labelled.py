@@ -53,10 +53,11 @@ class Snapshot:
 
 
 def read_snapshot(layout: Layout) -> Snapshot | None:
-    """The present snapshot; None before the first one. Raises TidelineError if it is damaged."""
+    """The present snapshot; None before the first one. What a killed writer left is read as if it were settled, and
+    left as it is. Raises TidelineError if it is damaged."""
     import pandas as pd
 
-    folder = layout.labelled
+    folder = _find(layout)
     if not folder.is_dir() or not any(folder.iterdir()):
         return None
     try:
@@ -117,7 +118,7 @@ def _holding(layout: Layout) -> Iterator[None]:
 
 
 def _settle(layout: Layout) -> None:
-    place, fresh, old = layout.labelled, _next(layout), layout.labelled.with_name(".labelled.old")
+    place, fresh, old = layout.labelled, _next(layout), _old(layout)
     if fresh.exists():
         if place.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -131,8 +132,19 @@ def _settle(layout: Layout) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
+def _find(layout: Layout) -> Path:
+    # Where the snapshot lies that `_settle` would put in place.
+    if _next(layout).exists():
+        return _next(layout)
+    return _old(layout) if _old(layout).exists() and not layout.labelled.exists() else layout.labelled
+
+
 def _next(layout: Layout) -> Path:
     return layout.labelled.with_name(".labelled.next")
+
+
+def _old(layout: Layout) -> Path:
+    return layout.labelled.with_name(".labelled.old")
 
 
 def _damaged(folder: Path, reason: str) -> TidelineError:

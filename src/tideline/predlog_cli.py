@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,9 +74,16 @@ def _export(arguments: argparse.Namespace) -> None:
 def _prune(arguments: argparse.Namespace) -> None:
     from tideline.predlog.export import parse_age
 
+    def warn(labelled: int) -> None:
+        text = (
+            f"{labelled:,} of the predictions that go have a label: what no snapshot holds cannot be learnt from any "
+            f"more; `tideline collect {arguments.task}` before a pruning keeps it"
+        )
+        print(text, file=sys.stderr, flush=True)
+
     age = parse_age(arguments.older_than)
     with open_existing() as store, Bar(0, "rows") as bar:
-        done = store.prune(arguments.task, age, bar.update)
+        done = store.prune(arguments.task, age, bar.update, warn)
     say(
         f"removed {done.predictions:,} predictions of {arguments.task} from before {_date(done.before)}, "
         f"and their {done.labels:,} labels"

@@ -44,7 +44,9 @@ def split(task: Task, params: Params, layout: Layout) -> None:
         if (snapshot := read_snapshot(layout)) is not None:
             pool = pool_rows(task, params, train, test, snapshot.frame)
             train, fresh = pool.draw(snapshot.history), pool.fresh
-            labelled = {"labelled": {**pool.counts, "sha256": snapshot.sha256, "history": snapshot.history.to_dict()}}
+            draw = {"seed": params.seed, "share": params.retraining.fresh}
+            told = {"sha256": snapshot.sha256, "history": snapshot.history.to_dict(), "draw": draw}
+            labelled = {"labelled": {**pool.counts, **told}}
             digest = hash_parts(digest, train, fresh)
             log.say(f"{describe_pool(pool)}; history: {snapshot.history.name}")
         folds = assign_folds(train, task, params.cv.folds, params.seed)

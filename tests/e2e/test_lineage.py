@@ -17,6 +17,7 @@ import yaml
 from tests.e2e.conftest import Project, copy_project, set_params
 from tideline.layout import Layout
 from tideline.ledger import read_ledger
+from tideline.lineage.cache import hold_dvc
 from tideline.lineage.graph_lock import hash_path, list_outs, read_lock, select_stages
 
 pytestmark = pytest.mark.slow
@@ -88,7 +89,14 @@ def test_everything_comes_back_and_status_is_clean(project: Project) -> None:
     params = project.path / "params.yaml"
     mine = params.read_text() + "# not committed\n"
     params.write_text(mine)
-    said = project.tideline("rollback", "housing", "--all")
+    command = [sys.executable, "-m", "tideline.cli", "rollback", "housing", "--all"]
+    before = (project.path / "dvc.lock").read_bytes()
+    with hold_dvc(project.path):  # as another DVC does
+        waiting = subprocess.Popen(command, cwd=project.path, env=project.env, stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiting.wait(15)
+        assert (project.path / "dvc.lock").read_bytes() == before and params.read_text() == mine
+    said, _ = waiting.communicate(timeout=120)
     assert "rolled back" in said and find_champion(project).startswith("v0001")
     assert yaml.safe_load(params.read_text())["seed"] == 42
     assert [p.read_text() for p in project.path.glob("params.before-*.yaml")] == [mine]

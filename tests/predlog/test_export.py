@@ -95,12 +95,14 @@ def test_prune_removes_what_is_old_with_its_labels_and_says_so(store: Store) -> 
         [Label(r.prediction_id, v) for v in (1.0, 2.0) for r in labelled] + [Label(pets[0].prediction_id, "cat")]
     )
     heard: list[int] = []
-    done = store.prune("rent", timedelta(days=90), heard.append)
+    warned: list[int] = []
+    done = store.prune("rent", timedelta(days=90), heard.append, warned.append)
     assert (done.predictions, done.labels) == (1_200, 100) and heard == [500, 500, 200]
+    assert warned == [50]  # predictions, not labels: each was corrected once
     assert stored_ids(store) == sorted(r.prediction_id for r in new + pets)
     assert store.record_labels([Label(old[0].prediction_id, 1.0)])[0].state == "unknown"
     assert [c.labelled for c in store.counts()] == [1, 5]
-    assert store.prune("rent", timedelta(days=90)).predictions == 0
+    assert store.prune("rent", timedelta(days=90), warn=warned.append).predictions == 0 and warned == [50]
     with pytest.raises(TidelineError, match="name at least an hour"):
         store.prune("rent", timedelta(0))
     with pytest.raises(TidelineError, match="holds no predictions of 'boats'; there are some of: pets, rent"):
@@ -137,7 +139,9 @@ def test_commands(
     assert "100 predictions of rent in out/rents.parquet, features as JSON text" in capsys.readouterr().out
     assert pq.read_table("out/rents.parquet").num_rows == 100
     assert main(["log", "prune", "rent", "--older-than", "30d"]) == 0
-    assert "removed 250 predictions of rent from before 20" in capsys.readouterr().out and stored_ids(store) == []
+    told = capsys.readouterr()
+    assert "removed 250 predictions of rent from before 20" in told.out and stored_ids(store) == []
+    assert "50 of the predictions that go have a label" in told.err and "`tideline collect rent` before" in told.err
     for arguments, says in (
         (["prune", "rent", "--older-than", "0d"], "name at least an hour"),
         (["prune", "rent", "--older-than=-5d"], "is no age; write hours, days or weeks"),

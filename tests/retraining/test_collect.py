@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.retraining.homes import FLATS, HOMES, make_homes
 from tests.retraining.replay import SECOND, START, log_rows
 from tests.small_task import PETS, RENT, make_frame
 from tideline.catalog import get_task
@@ -97,6 +98,24 @@ def test_rows_in_quarantine_are_left_out(store: Store) -> None:
     ids = log_rows(store, RENT, make_frame(20, seed=8), "v1")
     found = collect_rows(RENT, store, None, LATER, set(ids[:4]))
     assert found.counts["in_quarantine"] == 4 and set(found.rows[ID]) == set(ids[4:])
+    everything = collect_rows(RENT, store, None, LATER)
+    again = collect_rows(RENT, store, everything.rows, LATER, set(ids[:4]))  # corrected, say, and not to be believed
+    assert set(again.rows[ID]) == set(ids[4:]) and not len(again.window)
+
+
+def test_a_day_that_has_not_come_has_no_true_label(store: Store) -> None:
+    frame = make_homes(40, 10)
+    today = START // 86_400_000_000
+    sent = frame.assign(day=frame["day"].where(np.arange(400) != 7, today + 2.0))
+    ids = log_rows(store, HOMES, sent, "v1")
+    found = collect_rows(HOMES, store, None, LATER)
+    assert found.counts["from_future"] == 1 and set(found.rows[ID]) == {*ids[:7], *ids[8:]}
+    later = LATER + 2 * 86_400 * SECOND
+    whole = collect_rows(HOMES, store, found.rows, later)
+    assert whole.counts["from_future"] == 0 and whole.window[ID].tolist() == [ids[7]]
+    assert len(collect_rows(HOMES, store, whole.rows, LATER).rows) == 399  # a snapshot that took it is rid of it
+    other = collect_rows(FLATS, store, whole.rows, LATER)
+    assert len(other.rows) == 400  # their days are a feature, and order nothing
 
 
 @settings(max_examples=40, deadline=None)

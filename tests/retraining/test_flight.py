@@ -60,6 +60,13 @@ def test_a_flow_at_work_keeps_out_rollback_and_retraining(layout: Layout) -> Non
     assert actions(layout) == ["promoted"]
 
 
+def test_a_flow_of_another_task_keeps_out_a_rollback_of_the_files_they_share(layout: Layout) -> None:
+    busy = r"is at work on the graph of bikes, whose params.yaml and dvc.lock"
+    with single_flight("graph-bikes", layout.root), pytest.raises(InFlightError, match=busy):
+        restore(layout)
+    assert actions(layout) == ["promoted"]
+
+
 def test_what_a_flow_has_started_works_under_its_lock(layout: Layout) -> None:
     program = "import sys; from pathlib import Path; from tideline.layout import Layout; "
     program += "from tideline.graph_flight import hold_graph\n"

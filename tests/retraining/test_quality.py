@@ -14,7 +14,7 @@ from tideline.catalog import get_task
 from tideline.data_frame import column_names, conform
 from tideline.labelled import TIME
 from tideline.monitor.records import ALARM, Check, Errors, WindowVerdict
-from tideline.retraining.quality import check_rules, check_verdicts
+from tideline.retraining.quality import check_rules, check_verdicts, find_late
 from tideline.retraining.stuck import check_stuck, find_run
 from tideline.retraining.units import check_far
 
@@ -113,6 +113,15 @@ def test_alarms_on_quality_count_if_they_saw_rows_of_the_window() -> None:
     assert "missing_share 0.7" in reason and reason.endswith("UTC, the worst of 3 windows")
     assert check_verdicts(passed, window, [(100, 150)]) == []
     assert len(check_verdicts(passed, window, [(101, 150)])) == 1
+
+    def late(*quarantined: list[int], released: tuple[tuple[int, int], ...] = ()) -> list[bool]:
+        return find_late([make_verdict(checks, 90, 200)], window, [np.array(q) for q in quarantined], released).tolist()
+
+    assert late() == late([80, 300]) == [False, False, False]  # none of its rows is in quarantine yet
+    assert late([120, 190]) == [False, False, False]  # the fault went on after that window
+    assert late([120, 200]) == late([10, 20], [95, 500]) == [False, True, True]
+    assert late([120, 200], released=((0, 150),)) == [False, False, True]
+    assert not find_late([make_verdict(others, 0, 1000)], window, [np.array([1, 2000])]).any()
 
 
 def test_missing_values_belong_to_no_run() -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.retraining.replay import SECOND, START
+from tests.retraining import small_project
+from tests.retraining.homes import FIRST, make_homes
+from tests.retraining.replay import SECOND, START, log_rows
 from tests.retraining.small_project import (
     BETTER,
     CHANGED,
@@ -38,7 +40,8 @@ from tideline.labelled import read_snapshot
 from tideline.layout import Layout
 from tideline.monitor.records import ALARM, QUIET, Check, Errors, WindowVerdict
 from tideline.predlog import Label, StoredVerdict
-from tideline.registry import history, status
+from tideline.registry import history, promote, status
+from tideline.retraining.collecting import collect_by_hand
 from tideline.retraining.facts import add_rows, gather_facts, look_around, read_alarms
 from tideline.retraining.guard import HOUR, Alarms
 from tideline.retraining.journal import Line, append_line, count_refused, read_lines
@@ -96,6 +99,19 @@ def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layou
     assert by_alarm.labels == by_alarm.usable - outcome.facts.usable < by_hand.labels  # a few more change no mind
 
 
+def test_another_seed_or_share_of_the_fresh_holdout_is_in_the_evidence(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = ask(layout)
+    assert outcome.verdict is not None and "champion_draw" not in outcome.verdict["evidence"]["fresh"]
+    other = replace(PARAMS, seed=PARAMS.seed + 1)
+    for params, is_told in ((PARAMS, False), (other, True)):
+        monkeypatch.setattr(small_project, "PARAMS", params)
+        make_graph(SAME)(HOMES, layout)
+        verdict = promote(HOMES, params, layout)
+        assert ("it may have learnt some" in verdict.evidence["fresh"].get("champion_draw", "")) == is_told
+
+
 @pytest.mark.slow
 def test_a_canary_is_offered_as_one(layout: Layout) -> None:
     outcome = ask(layout, canary=0.3)
@@ -121,21 +137,50 @@ def test_bad_rows_go_to_quarantine_and_nothing_else_changes(built: Path, tmp_pat
     assert actions(layout) == ["promoted", "quarantined"]
 
 
+MISSING = Check("column", "floor", "missing_share", "quality", 1.0, 0.0, 0.4, 0.02, 0.0, True, 1, True)
+
+
+def judge(layout: Layout, first: int, last: int, *checks: Check) -> None:
+    """A verdict on the rows between these seconds."""
+    found = WindowVerdict("homes", "v", NOW, last - first, START + first * SECOND, START + last * SECOND,
+                          ALARM if checks else QUIET, checks, Errors(), 0.01, 3, ())  # fmt: skip
+    with open_log(layout) as store:
+        store.save_verdict(StoredVerdict("homes", champion_bundle(layout).name, found.judged, found.first,
+                                         found.last, found.rows, found.status, found.to_json()))  # fmt: skip
+
+
+def test_late_labels_of_a_faulty_time_hold_back_themselves_and_no_later_window(layout: Layout) -> None:
+    def log(seed: int, rows: int, second: int) -> list[str]:
+        frame = make_homes(rows // 10, 10, change=0, first=FIRST + 200, seed=seed)
+        with open_log(layout) as store:
+            return log_rows(store, HOMES, frame, champion_bundle(layout).name, START + second * SECOND)
+
+    def collect_now() -> tuple[str, set[str]]:
+        with open_log(layout) as store:
+            name = collect_by_hand(HOMES, PARAMS, layout, store, NOW)
+        found = read_snapshot(layout)
+        return name, set() if found is None else set(found.frame["log.prediction_id"])
+
+    judge(layout, 200, 260, MISSING)
+    assert collect_now() == ("quarantined", set())
+    late, clean = log(11, 20, 210), log(12, 100, 1_000)
+    assert collect_now() == ("collected", set(clean))
+    (window,) = layout.quarantine.iterdir()
+
+    judge(layout, 1_090, 1_200, MISSING)  # another fault, and its first window
+    log(13, 50, 1_110)
+    assert collect_now() == ("quarantined", set(clean)) and len(list(layout.quarantine.iterdir())) == 2
+    (window / "data.parquet").unlink()  # looked into, the late ones with it
+    name, ids = collect_now()
+    assert name == "collected" and len(ids) == 720 and {*late, *clean} <= ids
+
+
 def test_a_fault_that_has_passed_keeps_its_rows_out_until_a_person_releases_them(layout: Layout) -> None:
     """600 rows, a second apart: too many floors are missing in 60 of them, then all is well again."""
-
-    def judge(first: int, last: int, *checks: Check) -> None:
-        found = WindowVerdict("homes", "v", NOW, last - first, START + first * SECOND, START + last * SECOND,
-                              ALARM if checks else QUIET, checks, Errors(), 0.01, 3, ())  # fmt: skip
-        with open_log(layout) as store:
-            store.save_verdict(StoredVerdict("homes", champion_bundle(layout).name, found.judged, found.first,
-                                             found.last, found.rows, found.status, found.to_json()))  # fmt: skip
-
-    missing = Check("column", "floor", "missing_share", "quality", 1.0, 0.0, 0.4, 0.02, 0.0, True, 1, True)
-    judge(-500, -1, missing)  # before these rows
-    judge(200, 260, missing)
+    judge(layout, -500, -1, MISSING)  # before these rows
+    judge(layout, 200, 260, MISSING)
     for first in range(260, 600, 2):
-        judge(first + 1, first + 40)
+        judge(layout, first + 1, first + 40)
     outcome = ask(layout)
     assert outcome.name == "quarantined", outcome.reasons
     (reason,) = outcome.reasons

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests import machine
-from tests.retraining.homes import make_homes
+from tests.retraining.homes import HOMES, make_homes
+from tests.retraining.replay import START
 from tests.retraining.test_split import label
 from tideline.contracts import TidelineError
 from tideline.history_rows import History
 from tideline.labelled import DATA, ensure_folder, read_snapshot, write_snapshot
 from tideline.layout import Layout
+from tideline.predlog import Store, open_store
+from tideline.retraining.snapshot import collect
 
 CHOICE = History().to_dict()
 OLD, NEW = label(make_homes(10, 10)), label(make_homes(30, 10))
@@ -60,6 +63,13 @@ def layout(tmp_path: Path) -> Layout:
     return made
 
 
+@pytest.fixture
+def pruned(tmp_path: Path) -> Iterator[Store]:
+    """A log that has forgotten all rows of the snapshot."""
+    with open_store(f"sqlite:///{tmp_path}/log.db") as store:
+        yield store
+
+
 def test_the_same_rows_are_the_same_bytes_and_come_back(layout: Layout, tmp_path: Path) -> None:
     other = Layout("homes", tmp_path / "other")
     write_snapshot(other, OLD.copy(), {"rows": len(OLD)}, CHOICE)
@@ -87,12 +97,19 @@ def test_an_empty_folder_is_made_and_no_other_is_touched(layout: Layout, tmp_pat
         ("in place", 300),
     ],
 )
-def test_a_killed_writer_leaves_the_old_snapshot_or_the_new_one(layout: Layout, step: str, rows: int) -> None:
+def test_a_killed_writer_leaves_the_old_snapshot_or_the_new_one(
+    layout: Layout, pruned: Store, step: str, rows: int
+) -> None:
     done = subprocess.run([sys.executable, "-c", KILLER, str(layout.root), step], capture_output=True, text=True)
     assert done.returncode == -9, done.stderr
-    ensure_folder(layout)
-    found = read_snapshot(layout)
-    assert found is not None and len(found.frame) == rows
+    left = sorted(layout.labelled.parent.iterdir())
+    for settled in (False, True):
+        if settled:
+            ensure_folder(layout)
+        found = read_snapshot(layout)
+        assert found is not None and len(found.frame) == rows
+        assert len(collect(HOMES, layout, pruned, START).rows) == rows
+        assert settled or sorted(layout.labelled.parent.iterdir()) == left  # a dry run may read it, too
     assert [p.name for p in layout.labelled.parent.iterdir() if p.is_dir()] == ["labelled"]
     written = write_snapshot(layout, NEW, {"rows": len(NEW)}, CHOICE)
     assert len(written.frame) == 300

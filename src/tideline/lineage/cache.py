@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tideline.contracts import TidelineError
@@ -103,6 +104,16 @@ def place(cache: Path, item: Item, target: Path) -> None:
         shutil.copyfile(locate(cache, md5), file)
     if hash_path(target) != item.md5:
         raise TidelineError(f"{target} does not have the hash {item.md5} after it was copied; try again")
+
+
+def hold_dvc(root: Path, name: str = "lock") -> AbstractContextManager[object]:
+    """Hold a lock of DVC's own for as long as the block lasts; waits while another DVC has it."""
+    from dvc.lock import make_lock
+
+    folder = root / ".dvc" / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    held: AbstractContextManager[object] = make_lock(str(folder / name), tmp_dir=str(folder), wait=True)
+    return held
 
 
 def call_dvc(

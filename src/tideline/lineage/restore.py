@@ -8,16 +8,21 @@ What params.yaml and dvc.lock held is kept beside them under another name before
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from tideline.bookkeeping import ledger_file, settle, writing
 from tideline.bundle import load_bundle
+from tideline.catalog import names
 from tideline.champion import find_version, versions_folder
 from tideline.contracts import TidelineError
-from tideline.file_lock import hold_lock
+from tideline.file_lock import LockHeldError, hold_lock
+from tideline.graph_flight import hold_graph
+from tideline.labelled import ensure_folder
 from tideline.layout import Layout
 from tideline.ledger import append_entry
-from tideline.lineage.cache import call_dvc, find_cache, place
+from tideline.lineage.cache import call_dvc, find_cache, hold_dvc, place
 from tideline.lineage.graph_lock import (
     LOCK,
     hash_path,
@@ -36,7 +41,7 @@ from tideline.lineage.restoring import Journal, begin_journal, end_journal, lock
 from tideline.lineage.sandbox import list_sources
 from tideline.progress import stage
 from tideline.registry import find_previous, rollback
-from tideline.retraining.flight import hold_all
+from tideline.retraining.flight import InFlightError, hold_all
 from tideline.verdict import Verdict
 
 DATA_RESTORED = "data restored"
@@ -55,26 +60,45 @@ class Restored:
 def restore(layout: Layout, name: str | None = None, reason: str = "") -> Restored:
     """Point back to a version (the champion before this one, or one that was begun to be restored) with all its data.
 
-    Raises TidelineError, having changed nothing, if another process trains or retrains the task, its lineage or data
-    lacks, today's graph is another, or files of the task would be lost that DVC does not hold.
+    Raises TidelineError, having changed nothing, if another process trains or retrains a task of the project, the
+    lineage or data lacks, today's graph is another, or files of the task would be lost that DVC does not hold.
     """
-    with hold_lock(lock_file(layout)), stage("restore", layout.task), hold_all(layout):
+    with hold_lock(lock_file(layout)), stage("restore", layout.task), hold_all(layout), _hold_others(layout):
         version = _choose(layout, name)
+        ensure_folder(layout)  # or a killed writer's labelled rows would be put in place of the restored ones
         lineage = check_restorable(layout, version)
         assert lineage.stages is not None and lineage.params is not None
-        journal = begin_journal(layout, version, reason)
-        verdict = rollback(layout, version, journal.reason, {"restores": [PARAMS, LOCK, f"data/{layout.task}"]})
-        kept = [replace_file(layout.root / PARAMS, lineage.params, version)]
-        lock = read_lock(layout.root / LOCK)
-        if lock is None or select_stages(lock, layout.task) != dict(lineage.stages):
-            content = write_lock(replace_stages(lock, layout.task, lineage.stages))
-            kept.append(replace_file(layout.root / LOCK, content, version))
-        call_dvc(layout.root, ["checkout", "--force", *lineage.stages])
+        with hold_dvc(layout.root):  # it would read the lock file, or write its own into it, between our two steps
+            journal = begin_journal(layout, version, reason)
+            verdict = rollback(layout, version, journal.reason, {"restores": [PARAMS, LOCK, f"data/{layout.task}"]})
+            kept = [replace_file(layout.root / PARAMS, lineage.params, version)]
+            lock = read_lock(layout.root / LOCK)
+            if lock is None or select_stages(lock, layout.task) != dict(lineage.stages):
+                content = write_lock(replace_stages(lock, layout.task, lineage.stages))
+                kept.append(replace_file(layout.root / LOCK, content, version))
+        call_dvc(layout.root, ["--wait-for-lock", "checkout", "--force", *lineage.stages])
         _put_the_rest(layout, lineage)
         _prove(layout, lineage)
         _finish(layout, journal, lineage, [text for text in kept if text])
         changed = [p for p, md5 in list_code(lineage.stages).items() if hash_path(layout.root / p) != md5]
         return Restored(verdict, version, tuple(text for text in kept if text), tuple(sorted(changed)))
+
+
+@contextmanager
+def _hold_others(layout: Layout) -> Iterator[None]:
+    """Hold the graphs of the project's other tasks: params.yaml and dvc.lock are theirs, too."""
+    with ExitStack() as held:
+        for task in names("tasks"):
+            if task == layout.task:
+                continue
+            try:
+                held.enter_context(hold_graph(Layout(task, layout.root)))
+            except LockHeldError as error:
+                raise InFlightError(
+                    f"process {error.holder} is at work on the graph of {task}, whose params.yaml and dvc.lock are "
+                    "the same files; wait for its end"
+                ) from None
+        yield
 
 
 def _choose(layout: Layout, name: str | None) -> str:

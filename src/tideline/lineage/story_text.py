@@ -94,6 +94,7 @@ def _describe_gate(gate: Mapping[str, Any]) -> list[str]:
             f"  on {fresh['rows']:,} fresh labelled rows, of which nobody has learnt: {fresh.get('challenger', 0):,.6g}"
         )
         lines += [f"  {line}" for line in _compare_rivals(fresh, gate.get("champion_version"))]
+        lines += [f"    but {fresh['champion_draw']}"] if "champion_draw" in fresh else []
     if worst := gate.get("worst_slice"):
         lines.append(
             f"  worst slice: {worst['slice']} = {worst['label']} ({worst['n']:,} rows), {worst['change']:+.1%} against "

@@ -260,9 +260,15 @@ class Store:
         """See `export.export`."""
         return export(self.database, task, out, since, until, version, columns, progress)
 
-    def prune(self, task: str, older_than: timedelta, progress: Callable[[int], object] = lambda rows: None) -> Pruned:
+    def prune(
+        self,
+        task: str,
+        older_than: timedelta,
+        progress: Callable[[int], object] = lambda rows: None,
+        warn: Callable[[int], object] = lambda rows: None,
+    ) -> Pruned:
         """See `export.prune`."""
-        return prune(self.database, task, older_than, progress)
+        return prune(self.database, task, older_than, progress, warn)
 
     def replay(self, journal: Path) -> int:
         """Write what a journal holds into the store; how many rows. For a journal whose server is gone for good."""

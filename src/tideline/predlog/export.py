@@ -72,17 +72,24 @@ def export(
 
 
 def prune(
-    database: Database, task: str, older_than: timedelta, progress: Callable[[int], object] = lambda rows: None
+    database: Database,
+    task: str,
+    older_than: timedelta,
+    progress: Callable[[int], object] = lambda rows: None,
+    warn: Callable[[int], object] = lambda rows: None,
 ) -> Pruned:
     """Remove a task's predictions older than that, and their labels, a few hundred rows a transaction.
 
-    Raises TidelineError for an age below an hour, or if the log knows no such task.
+    warn: told first how many of them have a label, if any has; no snapshot may hold these yet. Raises TidelineError for
+    an age below an hour, or if the log knows no such task.
     """
     if older_than < SHORTEST:
         raise TidelineError(f"older than {older_than} would remove what is being labelled; name at least an hour (1h)")
     before = now() - older_than // timedelta(microseconds=1)
     removed = Pruned(0, 0, before)
     _require_task(database, task)
+    if labelled := _count_labelled(database, task, before):
+        warn(labelled)
     oldest = (
         sa.select(predictions.c.prediction_id)
         .where(predictions.c.task == task, predictions.c.time < before)
@@ -125,6 +132,13 @@ def parse_time(text: str) -> int:
 def now() -> int:
     """µs since 1970-01-01 UTC."""
     return time.time_ns() // 1000
+
+
+def _count_labelled(database: Database, task: str, before: int) -> int:
+    source = predictions.join(labels, labels.c.prediction_id == predictions.c.prediction_id)
+    is_old = sa.and_(predictions.c.task == task, predictions.c.time < before, labels.c.is_current)
+    with database.connect() as connection:
+        return int(connection.execute(sa.select(sa.func.count()).select_from(source).where(is_old)).scalar_one())
 
 
 def _require_task(database: Database, task: str) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tideline.contracts import Column, Task
 from tideline.data_frame import all_columns, column_names
 from tideline.labelled import ID, TIME
 from tideline.predlog import SKEW, Role, Store
 from tideline.predlog.read import FEATURE
+from tideline.split_labelled import DAY
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,18 +43,23 @@ def collect_rows(
 ) -> Collected:
     """The rows of the former snapshot and the log's, each with the label that counts now.
 
-    now: µs since 1970-01-01 UTC. without: predictions that are left out. Raises StoreUnavailable, or TidelineError if a
-    row does not fit the task's columns.
+    now: µs since 1970-01-01 UTC. without: predictions that are left out, with what the former snapshot says of them.
+    Raises StoreUnavailable, or TidelineError if a row does not fit the task's columns.
     """
     counts = dict.fromkeys(("read", "unlabelled", "from_future", "label_before_prediction", "in_quarantine"), 0)
     frames = []
     for role in ROLES:
         for table in store.iterate(task.name, role=role, columns=task.columns):
             frame = _read(task, table, now, counts)
+            to_come = _is_yet_to_come(task, frame, now)
+            counts["from_future"] += int(to_come.sum())
+            frame = frame[~to_come]
             aside = frame[ID].isin(without).to_numpy()
             counts["in_quarantine"] += int(aside.sum())
             frames.append(frame[~aside])
             progress(table.num_rows)
+    if former is not None:
+        former = former[~(former[ID].isin(without).to_numpy() | _is_yet_to_come(task, former, now))]
     return merge_rows(task, former, frames, counts)
 
 
@@ -102,6 +109,15 @@ def _read(task: Task, table: pa.Table, now: int, counts: dict[str, int]) -> pd.D
     values[TIME] = pd.Series(times[taken], dtype="int64")
     values[ID] = pd.Series(table["prediction_id"].filter(taken).to_pylist(), dtype="str")
     return pd.DataFrame(values)
+
+
+def _is_yet_to_come(task: Task, rows: pd.DataFrame, now: int) -> NDArray[np.bool_]:
+    """(n,): rows of a day that has not begun. It has no true label; and as the newest one, it would make all others
+    old, the whole fresh holdout among them."""
+    day = task.split.by[0]
+    if task.split.kind != "time" or not any(c.name == day and c.kind == "date" for c in all_columns(task)):
+        return np.zeros(len(rows), dtype=np.bool_)
+    return np.asarray(rows[day].to_numpy(np.float64) * DAY > now + SKEW)
 
 
 def _to_raw(column: Column, values: Any) -> pd.Series:

@@ -69,16 +69,46 @@ def check_verdicts(
     Values beyond the extremes of training are none of it: a champion of the winter has not seen the summer.
     """
     times = np.sort(window[TIME].to_numpy(np.int64))
-    for first, last in released:
-        times = times[(times < first) | (times > last)]
+    times = times[~_lie_in(times, released)]
     found: dict[tuple[str, str], list[tuple[Check, WindowVerdict]]] = {}
     for verdict in verdicts:
         if not _saw_any(verdict, times):
             continue
-        for check in verdict.alarms:
-            if check.concern == "quality" and check.part == "column" and check.test != "range_breaches":
-                found.setdefault((check.subject, check.test), []).append((check, verdict))
+        for check in _list_faults(verdict):
+            found.setdefault((check.subject, check.test), []).append((check, verdict))
     return [_describe_alarms(alarms) for alarms in found.values()]
+
+
+def find_late(
+    verdicts: Iterable[WindowVerdict],
+    window: pd.DataFrame,
+    quarantined: Sequence[NDArray[np.int64]],
+    released: Sequence[tuple[int, int]] = (),
+) -> NDArray[np.bool_]:
+    """Rows (n,) whose label came late: others of the time that the monitor complained of are in quarantine already, in
+    a window that reaches beyond that time. They alone are held back, not every later window that has one of them.
+
+    quarantined: times (µs, in order) of the windows in quarantine.
+    """
+    times = window[TIME].to_numpy(np.int64)
+    spans = [
+        (verdict.first, verdict.last)
+        for verdict in verdicts
+        if verdict.first is not None and verdict.last is not None and _list_faults(verdict)
+        if any(_saw_any(verdict, rows) and rows[-1] >= verdict.last for rows in quarantined)
+    ]
+    return _lie_in(times, spans) & ~_lie_in(times, released)
+
+
+def _list_faults(verdict: WindowVerdict) -> list[Check]:
+    return [c for c in verdict.alarms if c.concern == "quality" and c.part == "column" and c.test != "range_breaches"]
+
+
+def _lie_in(times: NDArray[np.int64], spans: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    found = np.zeros(len(times), dtype=np.bool_)
+    for first, last in spans:
+        found |= (times >= first) & (times <= last)
+    return found
 
 
 def _saw_any(verdict: WindowVerdict, times: NDArray[np.int64]) -> bool:

@@ -1,6 +1,7 @@
 """Windows of the log that may not be learnt from: data/<task>/quarantine/<window>/, rows and reasons.
 
-Their rows are not collected again, so that later windows are judged by themselves. After one was looked into (and its
+Their rows are not collected again, so that later windows are judged by themselves; nor are rows of the same faulty time
+whose labels come later (`quality.find_late`). After one was looked into (and its
 labels corrected) remove its folder: its rows are collected and judged anew. Remove only its data.parquet, and what the
 monitor said of its time does not count any more.
 """
@@ -11,7 +12,9 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from tideline.bookkeeping import ledger_file, settle, writing
 from tideline.contracts import TidelineError
@@ -62,6 +65,12 @@ def list_ids(layout: Layout) -> set[str]:
     """The predictions that are in quarantine."""
     files = sorted(layout.quarantine.glob(f"*/{DATA}"))
     return {name for file in files for name in pd.read_parquet(file, columns=[ID])[ID]}
+
+
+def list_times(layout: Layout) -> list[NDArray[np.int64]]:
+    """Times (µs since 1970-01-01 UTC, in order) of the rows of each window in quarantine."""
+    files = sorted(layout.quarantine.glob(f"*/{DATA}"))
+    return [np.sort(pd.read_parquet(file, columns=[TIME])[TIME].to_numpy(np.int64)) for file in files]
 
 
 def list_released(layout: Layout) -> list[tuple[int, int]]:
