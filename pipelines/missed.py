@@ -23,7 +23,7 @@ def is_made_up_for(flow: str, task: str, root: Path = Path()) -> str:
     run = context.flow_run if context is not None else None
     if run is not None and run.auto_scheduled and run.expected_start_time is not None and path.exists():
         last = datetime.fromisoformat(json.loads(path.read_text())["begun"])
-        if run.expected_start_time <= last:
+        if run.expected_start_time <= last <= datetime.now(UTC):  # one from the future was begun by a wrong clock
             due = f"{run.expected_start_time:%Y-%m-%dT%H:%M:%SZ}"
             return f"due at {due}; the run that began at {last:%Y-%m-%dT%H:%M:%SZ} did for it"
     write_json(path, {"begun": datetime.now(UTC).isoformat()})

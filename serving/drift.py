@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 
 from serving.versions import Versions
 from tideline.contracts import TidelineError
-from tideline.predlog import Store, StoreUnavailable
+from tideline.predlog import SKEW, Store, StoreUnavailable
 
 EVERY_SECONDS = 10.0
 STATUSES = ("quiet", "watch", "alarm", "undecided")
@@ -78,7 +78,7 @@ class DriftGauges(Collector):
             self._version, self._known = version, None
         self._due = now + EVERY_SECONDS
         try:
-            found = self._store.find_verdict(champion.task, version, self._known)
+            found = self._store.find_verdict(champion.task, version, self._known, time.time_ns() // 1000 + SKEW)
         except StoreUnavailable:
             return  # the log itself says so
         if found is None:

@@ -12,7 +12,7 @@ from tideline.champion import read_manifest
 from tideline.contracts import TidelineError
 from tideline.layout import Layout
 from tideline.pointer import read_pointer
-from tideline.predlog import Store, store_url
+from tideline.predlog import SKEW, Store, store_url
 
 _FRESH_SECONDS = 2.0
 
@@ -67,7 +67,7 @@ def _describe_verdict(layout: Layout) -> dict[str, Any] | None:
         file = store.database.file
         if file is not None and not file.exists():
             return None
-        verdicts = store.list_verdicts(layout.task, limit=1)
+        verdicts = store.list_verdicts(layout.task, limit=1, until=time.time_ns() // 1000 + SKEW)
     if not verdicts:
         return None
     last = verdicts[0]

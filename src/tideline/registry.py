@@ -34,6 +34,7 @@ from tideline.progress import stage
 from tideline.succession import (
     PROMOTED,
     ROLLED_BACK,
+    check_moved,
     check_withdrawn,
     find_last_move,
     find_lost,
@@ -59,10 +60,13 @@ class Status:
     warnings: tuple[str, ...]
 
 
-def promote(task: Task, params: Params, layout: Layout, told: Mapping[str, Any] | None = None) -> Verdict:
+def promote(
+    task: Task, params: Params, layout: Layout, told: Mapping[str, Any] | None = None, against: str | None = None
+) -> Verdict:
     """Make the built bundle champion if it passes the gate; the verdict is recorded either way.
 
-    told: joins the recorded evidence, such as why it was trained.
+    told: joins the recorded evidence, such as why it was trained. against: the champion that it was made to succeed;
+    if another one is by now, it is refused.
 
     Raises TidelineError if a bundle is broken, the holdout is absent, or the registry is damaged or held by another.
     """
@@ -80,7 +84,7 @@ def promote(task: Task, params: Params, layout: Layout, told: Mapping[str, Any] 
 
         champion = load_bundle(versions_folder(layout) / pointer.version) if pointer else None
         judgement = judge(task, params, layout, challenger, champion)
-        reasons = [*judgement.reasons, *check_withdrawn(entries, challenger.digest)]
+        reasons = [*check_moved(pointer, against), *judgement.reasons, *check_withdrawn(entries, challenger.digest)]
         evidence = {**(told or {}), **judgement.evidence, "champion_version": pointer.version if pointer else None}
         if ended := _list_ended(pointer):
             evidence["ended"] = ended

@@ -24,7 +24,7 @@ from tideline.params import Params
 from tideline.places import share_out
 from tideline.pointer import Challenger, ChallengerRole, Margins, Pointer, RouterKind, move_pointer, read_pointer
 from tideline.progress import stage
-from tideline.succession import CANARY, ENDED, PROMOTED, ROUTED, WITHDRAWN, check_withdrawn
+from tideline.succession import CANARY, ENDED, PROMOTED, ROUTED, WITHDRAWN, check_moved, check_withdrawn
 from tideline.verdict import REFUSED, Verdict
 
 
@@ -36,12 +36,14 @@ def challenge(
     share: float = 0.0,
     version: str | None = None,
     told: Mapping[str, Any] | None = None,
+    against: str | None = None,
 ) -> Verdict:
     """Set the built bundle, or a version of the registry, beside the champion.
 
     A canary has to pass the gate, except that it may be as good as the champion as far as noise tells. A shadow needs
     no gate. `share` of the requests is a canary's; asked again, it gets another share. told: joins the recorded
-    evidence. Raises TidelineError if there is no champion, a bundle is broken, the shares exceed 1, the holdout is
+    evidence. against: the champion that it was made to succeed; if another one is by now, it is refused. Raises
+    TidelineError if there is no champion, a bundle is broken, the shares exceed 1, the holdout is
     absent, or the registry is damaged or held.
     """
     with stage(role, task.name) as log, writing(layout):
@@ -56,7 +58,7 @@ def challenge(
         from tideline.gate import judge, read_holdout
 
         evidence: dict[str, Any] = {**(told or {}), "share": share, "champion_version": pointer.version}
-        reasons = check_withdrawn(entries, bundle.digest)
+        reasons = [*check_moved(pointer, against), *check_withdrawn(entries, bundle.digest)]
         if role == "canary" and (present is None or present.role != "canary"):
             champion = load_bundle(versions_folder(layout) / pointer.version)
             judgement = judge(task, params, layout, bundle, champion, on_trial=True)

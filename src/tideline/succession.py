@@ -79,6 +79,31 @@ def check_withdrawn(entries: tuple[Entry, ...], digest: str) -> list[str]:
     ]
 
 
+def check_moved(pointer: Pointer | None, against: str | None) -> list[str]:
+    """Why a bundle that was made to succeed the version `against` is not offered to the present champion; empty if that
+    one is champion still, or None was named."""
+    present = pointer.version if pointer else "none"
+    if against in (None, present):
+        return []
+    return [f"it was made to succeed {against}, but the champion is {present} by now: train another"]
+
+
+def has_returned(entries: tuple[Entry, ...]) -> bool:
+    """True if the champion was champion before, and left its place in between."""
+    changes = list_changes(entries)
+    return any(e.version == changes[-1].version for e in changes[:-1])
+
+
+def list_withdrawn(entries: tuple[Entry, ...]) -> tuple[str, ...]:
+    """Versions that came after the present champion, as its successor or beside it, and are withdrawn."""
+    changes = list_changes(entries)
+    if not changes:
+        return ()
+    first = next(e.seq for e in changes if e.version == changes[-1].version)
+    later = {e.version: e.digest for e in list_moves(entries) if e.seq > first}
+    return tuple(version for version, digest in later.items() if check_withdrawn(entries, digest))
+
+
 def check_pointer(layout: Layout, ledger: Ledger, pointer: Pointer) -> None:
     """Raises TidelineError unless the ledger says of every version in the pointer what the pointer says of it."""
     place = f"{layout.registry}/champion.json"

@@ -27,12 +27,20 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS, BEDS = make_check("rooms"), make_check("beds")
 
 
-def tell(store: Store, receiver: Receiver, *checks: Any, hour: float = 0, **changes: Any) -> Sent:
-    """Tell a verdict that was judged so many hours after START."""
+def tell(
+    store: Store, receiver: Receiver, *checks: Any, hour: float = 0, at: float | None = None, **changes: Any
+) -> Sent:
+    """Tell a verdict on a window that ended so many hours after START, then or at another hour."""
     rules = {k: v for k, v in changes.items() if k not in ("status", "version")}
     verdict = make_verdict(*checks, hour=hour, **{k: v for k, v in changes.items() if k not in rules})
     params = make_params("webhook", **rules)
-    return send_alerts(params, store, verdict, START + round(hour * HOUR), {"TIDELINE_ALERT_WEBHOOK": receiver.url})
+    return send_alerts(
+        params,
+        store,
+        verdict,
+        START + round((hour if at is None else at) * HOUR),
+        {"TIDELINE_ALERT_WEBHOOK": receiver.url},
+    )
 
 
 def test_alarm_is_told_once_and_again_after_a_day_and_its_end(store: Store, receiver: Receiver) -> None:
@@ -66,8 +74,8 @@ def test_other_subjects_are_another_alarm_and_flapping_is_not(store: Store, rece
 def test_too_few_rows_and_older_windows_say_nothing_about_an_alarm(store: Store, receiver: Receiver) -> None:
     tell(store, receiver, ROOMS, hour=5)
     assert tell(store, receiver, hour=6, status="undecided") == Sent()
-    assert tell(store, receiver, hour=4) == Sent()  # judged later, of older rows
-    assert tell(store, receiver, BEDS, hour=4) == Sent()
+    assert tell(store, receiver, hour=4, at=6) == Sent()  # judged later, of older rows
+    assert tell(store, receiver, BEDS, hour=4, at=6) == Sent()
     assert [a.status for a in tell(store, receiver, hour=7).raised] == ["recovered"]
 
 
@@ -76,6 +84,13 @@ def test_what_was_told_of_a_window_in_the_future_does_not_silence_the_present(st
     send_alerts(params, store, make_verdict(ROOMS, hour=9_000), START, address)
     told = send_alerts(params, store, make_verdict(BEDS, hour=1), START + HOUR, address)
     assert [alert.subjects for alert in told.raised] == [("beds",)]
+
+
+def test_what_was_told_by_a_clock_that_ran_ahead_silences_nothing(store: Store, receiver: Receiver) -> None:
+    tell(store, receiver, ROOMS, hour=9_000)
+    assert [alert.subjects for alert in tell(store, receiver, ROOMS, hour=1).raised] == [("rooms",)]
+    assert tell(store, receiver, ROOMS, hour=2) == Sent()
+    assert [alert.status for alert in tell(store, receiver, hour=3).raised] == ["recovered"]
 
 
 def test_too_few_rows_with_a_fault_of_their_own_do_not_end_what_they_could_not_see(

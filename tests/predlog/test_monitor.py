@@ -180,7 +180,8 @@ def test_labels_that_come_when_the_window_has_moved_on_are_judged_all_the_same(
     assert last.errors.realised_labelled > 3 * last.errors.estimated_labelled  # the estimate is seen to be off
     text = describe_window(last)
     assert "0 of these rows" in text and "errors by the labels of 300 rows, 2023-11-14 22:46:40" in text
-    (error,) = read_alarms(look_around(layout, store).verdict).errors  # which is what retraining starts from
+    scene = look_around(layout, store, now)  # which is what retraining starts from
+    (error,) = read_alarms(scene.verdict).errors
     assert error.startswith("realised error is") and "3 windows in a row" in error
 
 
@@ -261,6 +262,18 @@ def test_silence_leaves_one_verdict_until_it_is_a_breach(store: Store, layout: L
     numbers.append(store.find_verdict("rent", champion.path.name))
     assert monitor.list_history(store, "rent") == [stale[-1], told[-1]]
     assert len({number for number, _ in filter(None, numbers)}) == 2  # whoever knows the one before sees the new one
+
+
+def test_a_verdict_of_a_clock_that_ran_ahead_is_not_the_latest(store: Store, layout: Layout, champion: Bundle) -> None:
+    log_rows(store, champion, RENT, make_frame(300, seed=1), labels=False)
+    run(layout, store, now=START + 1_000 * monitor.HOUR)  # stale, by that clock
+    verdict = run(layout, store)
+    assert look_around(layout, store, verdict.judged).verdict == verdict
+    assert monitor.list_history(store, "rent", until=verdict.judged) == [verdict]
+    known = store.find_verdict("rent", champion.path.name, until=verdict.judged)
+    assert known is not None and known[1].judged == verdict.judged
+    run(layout, store, now=verdict.judged + SECOND)  # it takes the place of the latest one, which says the same
+    assert len(monitor.list_history(store, "rent")) == 2
 
 
 def test_promotion_begins_a_new_count(store: Store, layout: Layout) -> None:

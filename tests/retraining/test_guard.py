@@ -29,6 +29,10 @@ FACTS = Facts("bikes", "v0001-a", NOW, "key", labels=800, fresh=160, since=NOW -
         ({"failed": (NOW - 100 * HOUR, NOW - 24.5 * HOUR) * 9}, "loss of quality", "persistent loss"),  # no more
         ({"failed": (NOW,), "by_hand": "x"}, "by hand", "overridden: 1 in a row failed"),
         ({"unfinished": "z", "labels": 0, "finished": (NOW,)}, "unfinished", "never finished"),
+        ({"finished": (NOW + DAY,), "failed": (NOW + DAY,)}, "loss of quality", "persistent loss"),  # a wrong clock's
+        ({"canaries": ("v0002-b",), "by_hand": "x"}, "by hand", "overridden: v0002-b is a canary on trial"),
+        ({"canaries": ("v0002-b",), "by_hand": "x", "taken": 0.7, "share": 0.3}, "by hand", "overridden: v0002-b"),
+        ({"canaries": ("v0002-b",), "unfinished": "z"}, "unfinished", "never finished"),
     ],
 )
 def test_it_acts(changes: dict[str, object], trigger: str, reason: str) -> None:
@@ -49,6 +53,13 @@ def test_it_acts(changes: dict[str, object], trigger: str, reason: str) -> None:
         ({"finished": tuple(NOW - d * DAY for d in (2, 9, 29))}, "3 retrainings in 30 days are all that may be"),
         ({"failed": (NOW - HOUR // 4,)}, "1 in a row failed, the last one 0.2 h ago; it is tried again after 0.5 h"),
         ({"failed": (NOW - 9 * HOUR, NOW - 6 * HOUR, NOW - HOUR)}, "3 in a row failed, the last one 1.0 h ago"),
+        ({"finished": (NOW + HOUR // 100,)}, "the last retraining was 0.0 h ago"),  # clocks differ a little
+        ({"canaries": ("v0002-b",)}, "v0002-b is a canary on trial: its end comes first"),
+        (
+            {"canaries": ("v0002-b",), "by_hand": "x", "taken": 0.8, "share": 0.3},
+            "the canaries on trial (v0002-b) have 80% already, 30% more is above 100 %",
+        ),
+        ({"labels": 0, "withdrawn": ("v0002-b",)}, "what v0002-b had learnt is not new: withdrawn"),
         ({"alarms": Alarms()}, "no verdict on the champion yet"),
         ({"alarms": Alarms("quiet")}, "the verdict is quiet"),
         ({"alarms": Alarms("alarm", drifts=("temp (psi)",))}, "drift alone is not enough: temp (psi)"),
@@ -84,8 +95,13 @@ def test_the_schedule_acts_without_an_alarm_once_its_days_are_over() -> None:
     assert not decide(quiet, SETTINGS).act
     assert decide(quiet, replace(SETTINGS, every_days=30.0)).trigger == "schedule"
     assert not decide(quiet, replace(SETTINGS, every_days=41.0)).act
-    paused = replace(quiet, finished=(NOW - HOUR,))
-    assert not decide(paused, replace(SETTINGS, every_days=30.0)).act
+    trained = replace(quiet, finished=(NOW - 29 * DAY,))  # which the gate refused
+    assert not decide(trained, replace(SETTINGS, every_days=30.0)).trigger
+    again = decide(trained, replace(SETTINGS, every_days=28.0))
+    assert again.act and again.reasons[0].startswith("29.0 days since the last training")
+    ahead = replace(trained, since=NOW + 9 * DAY)
+    assert decide(ahead, replace(SETTINGS, every_days=28.0)).act
+    assert not decide(replace(quiet, canaries=("v0002-b",)), replace(SETTINGS, every_days=30.0)).act
 
 
 def test_what_forbids_is_said_beside_what_calls_for_it() -> None:

@@ -75,9 +75,12 @@ def test_a_better_one_is_promoted_and_the_same_is_not_done_again(layout: Layout)
     assert snapshot is not None and told["labelled"] == {"rows": 600, "sha256": snapshot.sha256}
     assert entry.evidence["fresh"]["gain_over_champion"]["low"] > 0 > entry.evidence["gain_over_champion"]["high"]
     assert champion_bundle(layout).name.startswith("v0002")
-    again = ask(layout)
-    assert again.name == "wait" and "0 new labelled rows are too few" in again.reasons[0]
+    save_alarm(layout)
+    again = ask(layout, reason=None)
+    assert again.name == "wait" and "the last retraining was 0.0 h ago" in again.reasons[0]
     assert events(layout) == [("begin", ""), ("end", "promoted"), ("wait", "")]
+    begin, end, _ = read_lines(layout.decisions)
+    assert begin.time == NOW < end.time  # each has its own
 
 
 def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layout) -> None:
@@ -89,14 +92,19 @@ def test_the_gate_refuses_what_is_no_better_and_the_champion_stays(layout: Layou
     again = ask(layout)
     assert again.name == "wait" and "done already" in again.reasons[0]
     lines = read_lines(layout.decisions)
-    assert count_refused(lines) == outcome.facts.usable > 0
+    assert count_refused(lines, outcome.facts.champion) == outcome.facts.usable > 0
     with open_log(layout) as store:
-        scene = look_around(layout, store)
+        scene = look_around(layout, store, NOW)
         asked = gather_facts(layout, scene, lines, NOW, None)
     counts = {"rows": outcome.facts.usable + 30, "in_old_holdout": 0, "in_training": 0, "fresh": 100}
     by_alarm = add_rows(asked, scene, CHANGED, counts, lines)
     by_hand = add_rows(replace(asked, by_hand="x"), scene, CHANGED, counts, lines)
-    assert by_alarm.labels == by_alarm.usable - outcome.facts.usable < by_hand.labels  # a few more change no mind
+    assert by_alarm.labels == by_alarm.usable - outcome.facts.usable == 30  # a few more change no mind
+    assert by_hand.labels == by_hand.usable
+    assert add_rows(asked, scene, CHANGED, counts, lines, corrected=50).labels == 80
+    fewer = {**counts, "in_training": counts["rows"] - 10}
+    assert add_rows(asked, scene, CHANGED, fewer, lines).labels == 0
+    assert count_refused(lines, "v0009-a") == 0  # it was against another champion
 
 
 def test_another_seed_or_share_of_the_fresh_holdout_is_in_the_evidence(
@@ -210,7 +218,7 @@ def test_a_failure_is_recorded_and_tried_again_after_a_short_pause(layout: Layou
         assert events(layout) == [("begin", ""), ("end", "failed")]
         early = retrain(HOMES, PARAMS, layout, store, Request(), NOW + 60 * SECOND, fail)
         assert early.name == "wait" and "tried again after 0.5 h" in early.reasons[0]
-        again = retrain(HOMES, PARAMS, layout, store, Request(), NOW + 1_801 * SECOND, make_graph(BETTER))
+        again = retrain(HOMES, PARAMS, layout, store, Request(), NOW + 2_400 * SECOND, make_graph(BETTER))
     assert again.name == "promoted" and again.facts.finished == (), again.reasons
 
 
@@ -227,8 +235,9 @@ def test_what_cannot_be_offered_ends_it_as_failed(layout: Layout) -> None:
 
 def test_one_that_is_killed_each_time_has_failed_and_is_not_begun_for_ever(layout: Layout) -> None:
     save_alarm(layout)
+    known = {"champion": champion_bundle(layout).name}
     for number in range(3):
-        line = Line(NOW - HOUR, "begin", f"key {number}", "loss of quality", ("an alarm",), "", {"champion": "v0001"})
+        line = Line(NOW - HOUR, "begin", f"key {number}", "loss of quality", ("an alarm",), "", known)
         append_line(layout.decisions, line)
     outcome = ask(layout, reason=None)
     assert outcome.name == "failed" and "begun 3 times and ended none of them" in outcome.reasons[0]

@@ -38,7 +38,7 @@ def decide_on_verdict(
     """
     newest = earlier[0] if earlier else None
     moment = verdict.judged if verdict.last is None else verdict.last
-    if newest is not None and newest.last is not None and moment < newest.last <= newest.raised + SKEW:
+    if newest is not None and newest.last is not None and moment < newest.last <= min(newest.raised, now) + SKEW:
         return []  # but one of a window that lay in the future silences nothing
     standing = find_standing(earlier)
     made: list[StoredAlert] = []
@@ -79,8 +79,8 @@ def find_standing(earlier: Iterable[StoredAlert]) -> list[StoredAlert]:
 
 
 def was_told(standing: Iterable[StoredAlert], version: str, key: str, now: int, hours: float) -> bool:
-    """True if the same stands already, and was told within so many hours."""
-    return any(a.version == version and a.key == key and now - a.raised < hours * HOUR for a in standing)
+    """True if the same stands already, and was told within so many hours; not if a clock that ran ahead says when."""
+    return any(a.version == version and a.key == key and -SKEW <= now - a.raised < hours * HOUR for a in standing)
 
 
 def make_key(parts: Iterable[tuple[str, ...]]) -> str:

@@ -101,7 +101,7 @@ def monitor(
 def keep_verdict(store: Store, verdict: WindowVerdict) -> None:
     """Add a verdict to the store. Where nothing has come since the latest one, and it says the same, it takes its
     place: a silent week leaves one verdict, not one for each time that somebody looked. Raises StoreUnavailable."""
-    latest = store.find_verdict(verdict.task, verdict.version)
+    latest = store.find_verdict(verdict.task, verdict.version, until=verdict.judged + SKEW)
     replaces = None
     if latest is not None and verdict.repeats(read_verdict(latest[1].verdict)):
         replaces = latest[0]
@@ -145,9 +145,12 @@ def check_clock(rows: int, last: int | None, now: int) -> Check | None:
     return Check("log", "clock", "future", "quality", float(rows), None, float(rows), 1.0, remark=remark)
 
 
-def list_history(store: Store, task: str, version: str | None = None, limit: int = 100) -> list[WindowVerdict]:
-    """The latest verdicts of a task, the newest first. Raises StoreUnavailable, or TidelineError."""
-    return [read_verdict(stored.verdict) for stored in store.list_verdicts(task, version, limit)]
+def list_history(
+    store: Store, task: str, version: str | None = None, limit: int = 100, until: int | None = None
+) -> list[WindowVerdict]:
+    """The latest verdicts of a task, the newest first; none from after `until` (µs). Raises StoreUnavailable, or
+    TidelineError."""
+    return [read_verdict(stored.verdict) for stored in store.list_verdicts(task, version, limit, until)]
 
 
 def list_alarms(store: Store, task: str, first: int, last: int) -> list[WindowVerdict]:

@@ -195,17 +195,21 @@ class Store:
         """See `verdicts.chain_labelled`."""
         return chain_labelled(self.database, task, version, first, length)
 
-    def list_verdicts(self, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
+    def list_verdicts(
+        self, task: str, version: str | None = None, limit: int = 100, until: int | None = None
+    ) -> list[StoredVerdict]:
         """See `verdicts.list_verdicts`."""
-        return list_verdicts(self.database, task, version, limit)
+        return list_verdicts(self.database, task, version, limit, until)
 
     def list_alarms(self, task: str, first: int, last: int) -> list[StoredVerdict]:
         """See `verdicts.list_alarms`."""
         return list_alarms(self.database, task, first, last)
 
-    def find_verdict(self, task: str, version: str, known: int | None = None) -> tuple[int, StoredVerdict] | None:
+    def find_verdict(
+        self, task: str, version: str, known: int | None = None, until: int | None = None
+    ) -> tuple[int, StoredVerdict] | None:
         """See `verdicts.find_verdict`."""
-        return find_verdict(self.database, task, version, known)
+        return find_verdict(self.database, task, version, known, until)
 
     def raise_alerts(
         self, task: str, source: str, rule: str, channels: Sequence[str], decide: Decide

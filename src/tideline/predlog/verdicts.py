@@ -92,9 +92,13 @@ def _chain(
     return chain
 
 
-def list_verdicts(database: Database, task: str, version: str | None = None, limit: int = 100) -> list[StoredVerdict]:
-    """The latest ones of a task by the time of their last row, the newest first. Raises StoreUnavailable."""
-    conditions = [_V.task == task]
+def list_verdicts(
+    database: Database, task: str, version: str | None = None, limit: int = 100, until: int | None = None
+) -> list[StoredVerdict]:
+    """The latest ones of a task by the time of their last row, the newest first. until: without those that were judged,
+    or have a row, after it (µs): a clock had run ahead, and they would be the latest till then. Raises
+    StoreUnavailable."""
+    conditions = [_V.task == task, *_is_until(until)]
     conditions += [_V.version == version] if version is not None else []
     query = (
         sa.select(*_ROW)
@@ -104,6 +108,10 @@ def list_verdicts(database: Database, task: str, version: str | None = None, lim
     )
     with database.connect() as connection:
         return [StoredVerdict(*row) for row in connection.execute(query)]
+
+
+def _is_until(until: int | None) -> list[sa.ColumnElement[bool]]:
+    return [] if until is None else [sa.func.coalesce(_V.last, _V.judged) <= until, _V.judged <= until]
 
 
 def list_alarms(database: Database, task: str, first: int, last: int) -> list[StoredVerdict]:
@@ -119,13 +127,13 @@ def list_alarms(database: Database, task: str, first: int, last: int) -> list[St
 
 
 def find_verdict(
-    database: Database, task: str, version: str, known: int | None = None
+    database: Database, task: str, version: str, known: int | None = None, until: int | None = None
 ) -> tuple[int, StoredVerdict] | None:
     """The verdict on a version's latest window, with its number in the store; None if there is none, or if its number
-    is the one that is `known`. Raises StoreUnavailable."""
+    is the one that is `known`. until: see `list_verdicts`. Raises StoreUnavailable."""
     newest = (
         sa.select(_V.verdict_id)
-        .where(_V.task == task, _V.version == version)
+        .where(_V.task == task, _V.version == version, *_is_until(until))
         .order_by(sa.func.coalesce(_V.last, _V.judged).desc(), _V.verdict_id.desc())
         .limit(1)
     )

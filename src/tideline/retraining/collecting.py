@@ -31,7 +31,7 @@ def collect_by_hand(task: Task, params: Params, layout: Layout, store: Store, no
     Raises InFlightError, TidelineError.
     """
     with stage("collect", task.name) as log, build_flight(layout):
-        scene = look_around(layout, store)
+        scene = look_around(layout, store, now)
         with Bar(0, "rows of the log") as bar:
             found = collect(task, layout, store, now, bar.update)
         log.say(", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in found.counts.items()))

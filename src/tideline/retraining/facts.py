@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from tideline.bookkeeping import find_since
+from tideline.bookkeeping import find_since, ledger_file
 from tideline.bundle import Bundle, load_bundle
-from tideline.champion import champion_bundle
+from tideline.champion import champion_bundle, list_versions, read_manifest
+from tideline.contracts import Manifest
 from tideline.data_frame import hash_frame
 from tideline.layout import Layout
+from tideline.ledger import read_ledger
 from tideline.monitor import WindowVerdict, list_history
 from tideline.pointer import read_pointer
-from tideline.predlog import Store
+from tideline.predlog import SKEW, Store
 from tideline.retraining.guard import Alarms, Facts
 from tideline.retraining.journal import Line, count_refused, find_done, find_unfinished, list_failed, list_finished
 from tideline.split_labelled import count_usable
+from tideline.succession import has_returned, list_withdrawn
 
 ERRORS = ("realised error", "estimated error")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The champion and the latest verdict on it; None where there is none."""
+    """The champion and the latest verdict on it; None where there is none. since: when it took its place. withdrawn:
+    versions that came after it and are withdrawn -> usable labelled rows that each had learnt. canaries: their shares.
+    """
 
     champion: Bundle | None
     verdict: WindowVerdict | None
+    since: int | None = None
+    withdrawn: Mapping[str, int] = field(default_factory=dict)
+    canaries: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -36,38 +44,67 @@ class Scene:
         return "" if self.champion is None else self.champion.path.name
 
 
-def look_around(layout: Layout, store: Store) -> Scene:
-    """Raises TidelineError if the champion's bundle is broken; StoreUnavailable."""
-    if read_pointer(layout) is None:
+def look_around(layout: Layout, store: Store, now: int) -> Scene:
+    """now: µs since 1970-01-01 UTC. Raises TidelineError if the champion's bundle is broken; StoreUnavailable."""
+    pointer = read_pointer(layout)
+    if pointer is None:
         return Scene(None, None)
     champion = load_bundle(champion_bundle(layout))
-    verdicts = list_history(store, layout.task, champion.path.name, limit=1)
-    return Scene(champion, verdicts[0] if verdicts else None)
+    verdicts = list_history(store, layout.task, champion.path.name, limit=1, until=now + SKEW)
+    verdict, since = verdicts[0] if verdicts else None, find_since(layout)
+    entries = read_ledger(ledger_file(layout)).entries
+    if verdict and since and has_returned(entries) and find_moment(verdict) < since <= now + SKEW:
+        verdict = None  # on what it did before it left its place
+    kept = set(list_versions(layout)).intersection(list_withdrawn(entries))
+    withdrawn = {version: count_learnt(read_manifest(layout, version)) for version in sorted(kept)}
+    canaries = {c.version: c.share for c in pointer.challengers if c.role == "canary"}
+    return Scene(champion, verdict, since, withdrawn, canaries)
 
 
-def gather_facts(layout: Layout, scene: Scene, lines: Sequence[Line], now: int, by_hand: str | None) -> Facts:
-    """All but what the log says. now: µs since 1970-01-01 UTC. by_hand: a person's reason, or None."""
+def find_moment(verdict: WindowVerdict) -> int:
+    """The time that a verdict tells of: of its last row, and never after it was judged."""
+    return verdict.judged if verdict.last is None else min(verdict.last, verdict.judged)
+
+
+def gather_facts(
+    layout: Layout, scene: Scene, lines: Sequence[Line], now: int, by_hand: str | None, share: float = 0.0
+) -> Facts:
+    """All but what the log says. now: µs since 1970-01-01 UTC. by_hand: a person's reason, or None. share: of the
+    requests, that the result is to get as a canary."""
     unfinished = find_unfinished(lines)
     return Facts(
         task=layout.task,
         champion=scene.version,
         now=now,
-        since=find_since(layout),
+        since=scene.since,
         alarms=read_alarms(scene.verdict),
         finished=list_finished(lines),
         failed=list_failed(lines),
         unfinished="; ".join(unfinished.reasons) if unfinished else "",
         by_hand=by_hand,
+        withdrawn=tuple(scene.withdrawn),
+        canaries=tuple(scene.canaries),
+        taken=sum(scene.canaries.values()),
+        share=share,
     )
 
 
-def add_rows(facts: Facts, scene: Scene, rows: pd.DataFrame, counts: Mapping[str, int], lines: Sequence[Line]) -> Facts:
+def add_rows(
+    facts: Facts,
+    scene: Scene,
+    rows: pd.DataFrame,
+    counts: Mapping[str, int],
+    lines: Sequence[Line],
+    corrected: int = 0,
+) -> Facts:
     """The facts with what the log says. rows: all labelled rows so far. counts: where they would go
-    (`split_labelled.Pool.counts`)."""
+    (`split_labelled.Pool.counts`). corrected: rows whose label is another than in the last snapshot."""
     key = make_key(facts.task, facts.champion, rows)
-    usable = count_usable(counts)
-    refused = 0 if facts.by_hand is not None else count_refused(lines)  # a person may know of corrected labels
-    labels = usable - max(count_learnt(scene.champion), refused)
+    labels = usable = count_usable(counts)
+    if facts.by_hand is None:  # a person may know better what is new in them
+        learnt = 0 if scene.champion is None else count_learnt(scene.champion.manifest)
+        known = max(learnt, count_refused(lines, facts.champion), *scene.withdrawn.values())
+        labels = max(0, usable - known) + corrected
     return replace(facts, key=key, labels=labels, usable=usable, fresh=counts["fresh"], done=find_done(lines, key))
 
 
@@ -76,9 +113,9 @@ def make_key(task: str, champion: str, rows: pd.DataFrame) -> str:
     return hashlib.sha256(f"{task}\0{champion}\0{hash_frame(rows)}".encode()).hexdigest()[:16]
 
 
-def count_learnt(champion: Bundle | None) -> int:
-    """Labelled rows that were there when the champion was trained, and were of use."""
-    labelled = None if champion is None else champion.manifest.provenance.get("labelled")
+def count_learnt(manifest: Manifest) -> int:
+    """Labelled rows that were there when a version was trained, and were of use."""
+    labelled = manifest.provenance.get("labelled")
     return 0 if labelled is None else count_usable(labelled)
 
 

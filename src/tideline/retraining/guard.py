@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from tideline.params import Retraining
+from tideline.predlog import SKEW
 
 Trigger = Literal["by hand", "loss of quality", "schedule", "unfinished", ""]
 UNFINISHED: Final = "unfinished"
@@ -35,10 +36,13 @@ class Facts:
     read, and key, labels and fresh are empty.
 
     key: names champion and labelled rows; what has been done under it is not done again. labels: usable labelled rows
-    that came after the champion's, and after those of the last retraining that the gate refused; usable: all of them.
+    that came after the champion's, after those of the last retraining that the gate refused against it and after those
+    of `withdrawn`, and those whose label was corrected; asked for by hand: `usable`, which is all of them.
     fresh: rows of the fresh holdout. since: when the champion took its place. finished: times of retrainings that came
     to the gate. failed: times of those that failed since. done: how one under this very key ended ("" if there was
-    none). unfinished: why one was begun that has no end. by_hand: a person's reason; None: nobody asked.
+    none). unfinished: why one was begun that has no end. by_hand: a person's reason; None: nobody asked. withdrawn:
+    versions that came after the champion and were rolled back from, or withdrawn as its challengers. canaries: those on
+    trial, which have the share `taken` of the requests; share: what the result is to get as one.
     """
 
     task: str
@@ -55,6 +59,10 @@ class Facts:
     unfinished: str = ""
     usable: int = 0
     by_hand: str | None = None
+    withdrawn: tuple[str, ...] = ()
+    canaries: tuple[str, ...] = ()
+    taken: float = 0.0
+    share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -80,8 +88,9 @@ def decide_early(facts: Facts, settings: Retraining) -> Decision:
 def decide(facts: Facts, settings: Retraining) -> Decision:
     """Retrain if something calls for it and nothing forbids it.
 
-    A person's wish overrides that an alarm is lacking, the pause and the budget. It overrides neither that the very
-    same was done already, nor a lack of labels; nor quarantine and single flight, which are checked elsewhere.
+    A person's wish overrides that an alarm is lacking, a canary on trial, the pause and the budget. It overrides
+    neither that the very same was done already, nor a lack of labels, or of room for one more canary; nor quarantine
+    and single flight, which are checked elsewhere.
     """
     trigger, because = _find_trigger(facts, settings)
     if not facts.champion:
@@ -96,11 +105,17 @@ def decide(facts: Facts, settings: Retraining) -> Decision:
         forbidding.append(
             f"{facts.labels:,} new labelled rows are too few; {settings.labels:,} would do (params.yaml: "
             "retraining.labels)"
+            + (f"; what {', '.join(facts.withdrawn)} had learnt is not new: withdrawn" if facts.withdrawn else "")
         )
     if facts.fresh < settings.fresh_rows:
         forbidding.append(
             f"the fresh holdout would have {facts.fresh:,} rows, too few to judge a challenger; "
             f"{settings.fresh_rows:,} would do (params.yaml: retraining.fresh_rows)"
+        )
+    if facts.share and facts.taken + facts.share > 1:
+        forbidding.append(
+            f"the canaries on trial ({', '.join(facts.canaries)}) have {facts.taken:.0%} already, {facts.share:.0%} "
+            "more is above 100 %"
         )
     overridden = _check_pace(facts, settings)
     if trigger in PACED:
@@ -119,11 +134,12 @@ def _find_trigger(facts: Facts, settings: Retraining) -> tuple[Trigger, tuple[st
         return UNFINISHED, (f"a retraining was begun and never finished ({facts.unfinished})",)
     if alarms.errors:
         return "loss of quality", tuple(f"persistent loss of quality: {error}" for error in alarms.errors)
-    age = None if facts.since is None else (facts.now - facts.since) / DAY
-    if settings.every_days > 0 and age is not None and age >= settings.every_days:
-        return "schedule", (f"the last training is {age:,.1f} days old, the schedule says {settings.every_days:g}",)
+    last = max(_drop_future(facts, (*facts.finished, *(() if facts.since is None else (facts.since,)))), default=None)
+    if settings.every_days > 0 and last is not None and (age := (facts.now - last) / DAY) >= settings.every_days:
+        said = f"{age:,.1f} days since the last training or change of champion, the schedule says"
+        return "schedule", (f"{said} {settings.every_days:g}",)
     if not alarms.status:
-        return "", ("no verdict on the champion yet: run `tideline monitor`",)
+        return "", ("no verdict on the champion yet, in its present place: run `tideline monitor`",)
     reasons = [f"the verdict is {alarms.status}: no persistent loss of quality"]
     reasons += [f"not for enough windows in a row yet: {pending}" for pending in alarms.pending]
     if alarms.drifts:
@@ -134,26 +150,32 @@ def _find_trigger(facts: Facts, settings: Retraining) -> tuple[Trigger, tuple[st
 
 
 def _check_pace(facts: Facts, settings: Retraining) -> list[str]:
-    reasons = []
-    last = max(facts.finished, default=None)
+    reasons = [f"{canary} is a canary on trial: its end comes first" for canary in facts.canaries]
+    finished, failed = _drop_future(facts, facts.finished), _drop_future(facts, facts.failed)
+    last = max(finished, default=None)
     if last is not None and facts.now - last < settings.cooldown_hours * HOUR:
         reasons.append(
-            f"the last retraining was {(facts.now - last) / HOUR:,.1f} h ago, the pause is "
+            f"the last retraining was {max(0, facts.now - last) / HOUR:,.1f} h ago, the pause is "
             f"{settings.cooldown_hours:g} h (params.yaml: retraining.cooldown_hours)"
         )
-    lately = sum(facts.now - time < MONTH for time in facts.finished)
+    lately = sum(facts.now - time < MONTH for time in finished)
     if lately >= settings.budget:
         reasons.append(
             f"{lately} retrainings in 30 days are all that may be (params.yaml: retraining.budget {settings.budget})"
         )
-    if facts.failed and (waited := facts.now - facts.failed[-1]) < (pause := _find_pause(facts, settings)) * HOUR:
+    if failed and (waited := facts.now - failed[-1]) < (pause := _find_pause(len(failed), settings)) * HOUR:
         reasons.append(
-            f"{len(facts.failed)} in a row failed, the last one {waited / HOUR:,.1f} h ago; it is tried again after "
+            f"{len(failed)} in a row failed, the last one {waited / HOUR:,.1f} h ago; it is tried again after "
             f"{pause:g} h"
         )
     return reasons
 
 
-def _find_pause(facts: Facts, settings: Retraining) -> float:
+def _drop_future(facts: Facts, times: tuple[int, ...]) -> tuple[int, ...]:
+    """The times without those that a clock which ran ahead had stamped."""
+    return tuple(time for time in times if time <= facts.now + SKEW)
+
+
+def _find_pause(failures: int, settings: Retraining) -> float:
     """Hours after the last failure: few at first, since many a cause passes, and no more than after a success."""
-    return float(min(FIRST_PAUSE * 2.0 ** (len(facts.failed) - 1), settings.cooldown_hours))
+    return float(min(FIRST_PAUSE * 2.0 ** (failures - 1), settings.cooldown_hours))

@@ -25,7 +25,8 @@ ASIDE: Final = "aside"  # a quarantine outside of a retraining: it ends none
 TOLD: Final = "told"
 QUARANTINED: Final = "quarantined"
 FAILED: Final = "failed"
-UNJUDGED = (QUARANTINED, FAILED)
+SUPERSEDED: Final = "superseded"  # it was begun for another champion, and killed
+UNJUDGED = (QUARANTINED, FAILED, SUPERSEDED)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,11 @@ def find_done(lines: Sequence[Line], key: str) -> str:
     return next((x.outcome for x in lines if x.event == END and x.key == key and x.outcome not in UNJUDGED), "")
 
 
-def count_refused(lines: Sequence[Line]) -> int:
-    """Usable labelled rows that there were when the gate last refused: a few more would not change its mind."""
-    found = (int(x.facts.get("usable", 0)) for x in lines if x.event == END and x.outcome == "refused")
-    return max(found, default=0)
+def count_refused(lines: Sequence[Line], champion: str) -> int:
+    """Usable labelled rows that there were when the gate last refused one against this champion: a few more would not
+    change its mind."""
+    refused = (x.facts for x in lines if x.event == END and x.outcome == "refused")
+    return max((int(x.get("usable", 0)) for x in refused if x["champion"] == champion), default=0)
 
 
 def find_unfinished(lines: Sequence[Line]) -> Line | None:

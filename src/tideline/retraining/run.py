@@ -77,7 +77,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Case:
-    """One retraining: what was asked, what is known, what was decided."""
+    """One retraining: what was asked, what is known, what was decided. start: by the monotonic clock."""
 
     task: Task
     params: Params
@@ -88,6 +88,7 @@ class Case:
     facts: Facts
     decision: Decision
     log: Log
+    start: float
 
 
 def run_graph(task: Task, layout: Layout) -> None:
@@ -117,20 +118,21 @@ def retrain(
     now: µs since 1970-01-01 UTC. graph: builds models/<task>/bundle. Raises InFlightError if another process retrains
     the task or is at work on its graph, or TidelineError; what goes wrong once it was begun is an outcome, "failed".
     """
-    now = time.time_ns() // 1000 if now is None else now
+    now, start = time.time_ns() // 1000 if now is None else now, time.monotonic()
     flight = single_flight if request.dry_run else build_flight
     with stage("retrain", task.name) as log, flight(layout):
-        scene = look_around(layout, store)
+        scene = look_around(layout, store, now)
         lines = read_lines(layout.decisions)
         late = None if request.dry_run else find_end(layout, lines, now)
         if late is not None:
             lines.append(late)
             append_line(layout.decisions, late)
-        facts = gather_facts(layout, scene, lines, now, request.reason)
+        facts = gather_facts(layout, scene, lines, now, request.reason, request.canary)
         decision = decide_early(facts, params.retraining)
         if decision.trigger == UNFINISHED:  # as it was begun
             request = replace(request, canary=find_share(lines))
-        case = Case(task, params, layout, store, request, scene, facts, decision, log)
+            facts = replace(facts, share=request.canary)
+        case = Case(task, params, layout, store, request, scene, facts, decision, log, start)
         if late is not None:
             log.say(f"an earlier one has ended: {'; '.join((late.outcome, *late.reasons))}")
             if late.outcome == FAILED and request.reason is None:
@@ -141,7 +143,7 @@ def retrain(
             found = collect(task, layout, store, now, bar.update)
         raw = read_raw(task, params, layout)
         parted = pool(task, params, raw, found.rows)
-        facts = add_rows(facts, scene, found.rows, parted.counts, lines)
+        facts = add_rows(facts, scene, found.rows, parted.counts, lines, found.counts["corrected"])
         decision = decide(facts, params.retraining)
         case = replace(case, facts=facts, decision=decision)
         log.say(f"{len(found.rows):,} labelled rows, {facts.labels:,} of use are newer than the champion's")
@@ -201,13 +203,14 @@ def _fail(case: Case, error: Exception, counts: Mapping[str, int]) -> Outcome:
 
 
 def _offer(case: Case, told: dict[str, Any]) -> Verdict:
+    against = case.facts.champion
     if case.request.canary:
         from tideline.rollout import challenge
 
-        return challenge(case.task, case.params, case.layout, "canary", case.request.canary, told=told)
+        return challenge(case.task, case.params, case.layout, "canary", case.request.canary, None, told, against)
     from tideline.registry import promote
 
-    return promote(case.task, case.params, case.layout, told)
+    return promote(case.task, case.params, case.layout, told, against)
 
 
 def _describe(case: Case, snapshot: Snapshot, choice: Choice) -> dict[str, Any]:
@@ -228,4 +231,7 @@ def _note(
     facts, decision = case.facts, case.decision
     told = decision.reasons if reasons is None else reasons
     known = {**asdict(facts), "canary": case.request.canary, "window": window}
-    append_line(case.layout.decisions, Line(facts.now, event, facts.key, decision.trigger, told, outcome, known))
+    passed = round((time.monotonic() - case.start) * 1e6) if event == END else 0
+    append_line(
+        case.layout.decisions, Line(facts.now + passed, event, facts.key, decision.trigger, told, outcome, known)
+    )

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from tideline.bookkeeping import settle, writing
 from tideline.layout import Layout
-from tideline.retraining.journal import END, FAILED, Line, count_begun, find_unfinished
-from tideline.succession import list_moves
+from tideline.pointer import read_pointer
+from tideline.retraining.journal import END, FAILED, SUPERSEDED, Line, count_begun, find_unfinished
+from tideline.succession import check_moved, list_moves
 from tideline.verdict import REFUSED
 
 ATTEMPTS = 3  # beginnings without an end, after which it has failed
@@ -20,13 +21,17 @@ def find_share(lines: Sequence[Line]) -> float:
 
 
 def find_end(layout: Layout, lines: Sequence[Line], now: int) -> Line | None:
-    """The end that is still to be written: what the registry's ledger says of it, or that it was given up. None if
-    nothing is unfinished, or it may be begun again. now: µs since 1970-01-01 UTC.
+    """The end that is still to be written: what the registry's ledger says of it, that another is champion by now, or
+    that it was given up. None if nothing is unfinished, or it may be begun again. now: µs since 1970-01-01 UTC.
 
     Raises TidelineError if the registry is damaged or held.
     """
     begun = find_unfinished(lines)
-    return None if begun is None else _find_judged(layout, begun, now) or _give_up(begun, count_begun(lines), now)
+    if begun is None:
+        return None
+    return (
+        _find_judged(layout, begun, now) or _supersede(layout, begun, now) or _give_up(begun, count_begun(lines), now)
+    )
 
 
 def _find_judged(layout: Layout, begun: Line, now: int) -> Line | None:
@@ -39,6 +44,12 @@ def _find_judged(layout: Layout, begun: Line, now: int) -> Line | None:
         if isinstance(told, Mapping) and told.get("key") == begun.key:
             return Line(now, END, begun.key, begun.trigger, entry.reasons, entry.action, begun.facts)
     return None
+
+
+def _supersede(layout: Layout, begun: Line, now: int) -> Line | None:
+    """The end of one that was begun for another champion: what spoke for it does not speak against the present one."""
+    reasons = tuple(check_moved(read_pointer(layout), begun.facts["champion"]))
+    return Line(now, END, begun.key, begun.trigger, reasons, SUPERSEDED, begun.facts) if reasons else None
 
 
 def _give_up(begun: Line, times: int, now: int) -> Line | None:
